@@ -95,7 +95,7 @@ pub struct Claims {
 /// # Errors
 /// Any [`JwtError`]; [`JwtError::UnknownKey`] may be worth a look whether its issuer has new keys.
 pub fn verify(token: &str, keys: &KeySet, expect: &Expect<'_>) -> Result<Claims, JwtError> {
-    Unverified::parse(token)?.verify(keys, expect)
+    Unverified::parse(token)?.verify(keys, expect).map(|(claims, _)| claims)
 }
 
 /// A token that is well formed. What it says is nobody's word yet.
@@ -148,8 +148,8 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// The payload, if one of the keys signed it.
-    pub fn verified_payload(&self, keys: &KeySet) -> Result<&[u8], JwtError> {
+    /// The one of these keys that signed it.
+    fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k VerifyingKey, JwtError> {
         let mut outcome = JwtError::UnknownKey;
         for key in keys.named(self.key_id.as_deref()) {
             if key.algorithm().name() != self.algorithm {
@@ -157,7 +157,7 @@ impl<'a> Unverified<'a> {
                     outcome = JwtError::OtherAlgorithm;
                 }
             } else if key.verify(self.signed.as_bytes(), &self.signature) {
-                return Ok(&self.payload);
+                return Ok(key);
             } else {
                 outcome = JwtError::Signature;
             }
@@ -165,11 +165,21 @@ impl<'a> Unverified<'a> {
         Err(outcome)
     }
 
-    /// Verifies the signature, then what the token says of itself.
-    pub fn verify(&self, keys: &KeySet, expect: &Expect<'_>) -> Result<Claims, JwtError> {
-        let claims = Claims::read(self.verified_payload(keys)?)?;
+    /// The payload, if one of the keys signed it.
+    pub fn verified_payload(&self, keys: &KeySet) -> Result<&[u8], JwtError> {
+        self.signer(keys).map(|_| &*self.payload)
+    }
+
+    /// Verifies the signature, then what the token says of itself; with the key that signed it.
+    pub fn verify<'k>(
+        &self,
+        keys: &'k KeySet,
+        expect: &Expect<'_>,
+    ) -> Result<(Claims, &'k VerifyingKey), JwtError> {
+        let key = self.signer(keys)?;
+        let claims = Claims::read(&self.payload)?;
         claims.check(expect)?;
-        Ok(claims)
+        Ok((claims, key))
     }
 }
 

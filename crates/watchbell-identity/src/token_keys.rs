@@ -85,16 +85,23 @@ impl TokenKeys {
         self.current.load().signing.sign(claims)
     }
 
-    /// Verifies a token of ours for one of these audiences.
+    /// Verifies a token of ours for one of these audiences; with the key that signed it.
     pub fn verify(
         &self,
         token: &Unverified<'_>,
         issuer: &str,
         audiences: &[String],
         now: Timestamp,
-    ) -> Result<Claims, JwtError> {
+    ) -> Result<(Claims, VerifyingKey), JwtError> {
         let (now, leeway_seconds) = (now.as_second(), LEEWAY_SECONDS);
-        token.verify(&self.current.load().set, &Expect { issuer, audiences, now, leeway_seconds })
+        let current = self.current.load();
+        let expect = Expect { issuer, audiences, now, leeway_seconds };
+        token.verify(&current.set, &expect).map(|(claims, key)| (claims, key.clone()))
+    }
+
+    /// Whether a key still verifies: it was not revoked, and its tokens are not over.
+    pub fn has(&self, key: &VerifyingKey) -> bool {
+        self.current.load().set.keys.contains(key)
     }
 
     /// The public keys as a JWK Set.

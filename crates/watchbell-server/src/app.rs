@@ -282,7 +282,7 @@ impl App {
             received: seen.received,
             recorded: seen.recorded,
             spread: seen.spread,
-            tenure: Tenure::new(self.state.clone(), credential.clone(), held.clone()),
+            tenure: Tenure::new(self.state.clone(), self.identity.clone(), credential.clone(), held.clone()),
             held,
             trail: seen.trail.clone(),
             credential,

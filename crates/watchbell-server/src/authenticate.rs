@@ -121,7 +121,7 @@ impl Authenticator {
     ) -> Result<Caller, Refused> {
         let (now, snapshot) = (Timestamp::now(), state.snapshot());
         let mut why = Refusal::Nothing;
-        for judgement in [certificate(peer, &snapshot, now), self.local(peer)] {
+        for judgement in [self.certificate(peer, &snapshot, now), self.local(peer)] {
             match judgement {
                 Judgement::Known(caller) => return Ok(caller),
                 Judgement::Refused(refusal) => why = refusal,
@@ -154,12 +154,12 @@ impl Authenticator {
 
     /// Who is known by the connection alone, whatever is asked over it.
     pub(crate) fn by_connection(&self, peer: &Peer, snapshot: &Snapshot) -> Option<Caller> {
-        [certificate(peer, snapshot, Timestamp::now()), self.local(peer)].into_iter().find_map(|judgement| {
-            match judgement {
+        [self.certificate(peer, snapshot, Timestamp::now()), self.local(peer)].into_iter().find_map(
+            |judgement| match judgement {
                 Judgement::Known(caller) => Some(caller),
                 Judgement::Refused(_) | Judgement::PassedOn => None,
-            }
-        })
+            },
+        )
     }
 
     /// Whose token it is, and for which of these audiences: each that gives tokens out knows its own, by their form or by the
@@ -232,6 +232,24 @@ impl Authenticator {
         judged(issuer.verify(token, now.as_second())).unwrap_or_else(Err)
     }
 
+    fn certificate(&self, peer: &Peer, snapshot: &Snapshot, now: Timestamp) -> Judgement {
+        match peer.certificate(now) {
+            Err(Refusal::Nothing) => Judgement::PassedOn,
+            Err(refusal) => Judgement::Refused(refusal),
+            Ok(found) => {
+                let credential = Credential::Certificate {
+                    serial_number: found.serial_number.into(),
+                    ends: found.not_after,
+                };
+                if credential.counts(snapshot, self.identity.tokens(), now) {
+                    Judgement::Known(Caller { user: found.user, credential })
+                } else {
+                    Judgement::Refused(Refusal::Revoked)
+                }
+            }
+        }
+    }
+
     fn local(&self, peer: &Peer) -> Judgement {
         match peer.local() {
             None => Judgement::PassedOn,
@@ -260,35 +278,20 @@ impl Authenticator {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<(Caller, Vec<String>), Refusal> {
-        let claims = self.identity.tokens().verify(token, issuer, audiences, now)?;
+        let (claims, key) = self.identity.tokens().verify(token, issuer, audiences, now)?;
         let binding = Binding::read(&claims.all)
             .ok_or_else(|| Refusal::Claims("the token's claims are not a service account's".into()))?;
         binding.still_counts(snapshot, now.as_second())?;
         let user = binding.user(claims.id.as_deref());
         let shared = audiences.iter().filter(|one| claims.audiences.contains(one)).cloned().collect();
-        let credential = Credential::ServiceAccount { binding: binding.into(), ends: claims.expires_at };
+        let credential =
+            Credential::ServiceAccount { binding: binding.into(), key: key.into(), ends: claims.expires_at };
         Ok((Caller { user, credential }, shared))
     }
 
     fn failed(&self, address: IpAddr) -> Option<Duration> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         attempts.failed(address, self.began.elapsed()).err()
-    }
-}
-
-fn certificate(peer: &Peer, snapshot: &Snapshot, now: Timestamp) -> Judgement {
-    match peer.certificate(now) {
-        Err(Refusal::Nothing) => Judgement::PassedOn,
-        Err(refusal) => Judgement::Refused(refusal),
-        Ok(found) => {
-            let credential =
-                Credential::Certificate { serial_number: found.serial_number.into(), ends: found.not_after };
-            if credential.counts(snapshot, now) {
-                Judgement::Known(Caller { user: found.user, credential })
-            } else {
-                Judgement::Refused(Refusal::Revoked)
-            }
-        }
     }
 }
 
@@ -423,9 +426,10 @@ mod tests {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let Ok(caller) = user(&token, &snapshot, at(599)) else { panic!("it is not known") };
         assert_eq!((caller.user.name.as_str(), &caller.user.groups[0]), ("ada", &"ml".to_owned()));
-        assert!(
-            caller.credential.counts(&snapshot, at(599)) && !caller.credential.counts(&snapshot, at(600))
-        );
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::open(dir.path(), ([127, 0, 0, 1], 1).into(), "host").unwrap();
+        let counts = |seconds| caller.credential.counts(&snapshot, identity.tokens(), at(seconds));
+        assert!(counts(599) && !counts(600));
         assert_eq!(caller.credential.ends(&snapshot), 600);
         let refused = |token: &str, now: i64, expect: Refusal| match user(token, &snapshot, at(now)) {
             Err(refusal) => assert_eq!(refusal, expect),

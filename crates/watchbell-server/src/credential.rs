@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use watchbell_api::{ApiError, Reason, Resource, Uid};
 use watchbell_core::service_account::Binding;
 use watchbell_core::world::{Snapshot, Stored};
+use watchbell_identity::jwt::VerifyingKey;
+use watchbell_identity::{Identity, TokenKeys};
 
 use crate::access::Held;
 use crate::hub::ObjectBell;
@@ -36,13 +38,15 @@ pub(crate) enum Credential {
     },
     ServiceAccount {
         binding: Arc<Binding>,
+        /// What it was signed with.
+        key: Arc<VerifyingKey>,
         ends: i64,
     },
 }
 
 impl Credential {
-    /// Whether it still counts, by what is committed.
-    pub(crate) fn counts(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+    /// Whether it still counts, by what is committed and the keys that verify.
+    pub(crate) fn counts(&self, snapshot: &Snapshot, keys: &TokenKeys, now: Timestamp) -> bool {
         match self {
             Credential::Certificate { serial_number, ends } => {
                 *ends > now.as_second()
@@ -50,8 +54,10 @@ impl Credential {
             }
             Credential::Local { .. } => true,
             Credential::IdToken { ends } => *ends > now.as_second(),
-            Credential::ServiceAccount { binding, ends } => {
-                *ends > now.as_second() && binding.still_counts(snapshot, now.as_second()).is_ok()
+            Credential::ServiceAccount { binding, key, ends } => {
+                *ends > now.as_second()
+                    && keys.has(key)
+                    && binding.still_counts(snapshot, now.as_second()).is_ok()
             }
             Credential::UserToken { name, uid } => {
                 snapshot.get(Resource::UserToken, "", name).is_some_and(|stored| {
@@ -65,7 +71,7 @@ impl Credential {
     pub(crate) fn ends(&self, snapshot: &Snapshot) -> i64 {
         match self {
             Credential::Certificate { ends, .. } | Credential::IdToken { ends } => *ends,
-            Credential::ServiceAccount { binding, ends } => {
+            Credential::ServiceAccount { binding, ends, .. } => {
                 binding.ends(snapshot).map_or(*ends, |end| end.min(*ends))
             }
             Credential::Local { .. } => i64::MAX,
@@ -98,6 +104,7 @@ pub(crate) fn is_of_credentials(resource: Resource) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Tenure {
     state: State,
+    identity: Arc<Identity>,
     credential: Credential,
     held: Held,
 }
@@ -106,8 +113,8 @@ pub(crate) struct Tenure {
 const NAP: Duration = Duration::from_secs(60);
 
 impl Tenure {
-    pub(crate) fn new(state: State, credential: Credential, held: Held) -> Tenure {
-        Tenure { state, credential, held }
+    pub(crate) fn new(state: State, identity: Arc<Identity>, credential: Credential, held: Held) -> Tenure {
+        Tenure { state, identity, credential, held }
     }
 
     /// Whether it counts now; if not, what the client hears of it.
@@ -116,7 +123,7 @@ impl Tenure {
     }
 
     fn confirm_by(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), ApiError> {
-        if !self.credential.counts(snapshot, now) {
+        if !self.credential.counts(snapshot, self.identity.tokens(), now) {
             return Err(ApiError::new(
                 Reason::Unauthorized,
                 "what this was opened with no longer counts: it was revoked, or has ended",

@@ -167,6 +167,11 @@ impl Hub {
         self.version.subscribe()
     }
 
+    /// Rings for what somebody is known by and is no object.
+    pub(crate) fn ring_credentials(&self) {
+        self.credentials.send_modify(|_| {});
+    }
+
     pub(crate) fn credentials_bell(&self) -> watch::Receiver<u64> {
         self.credentials.subscribe()
     }

@@ -293,8 +293,9 @@ impl State {
         result
     }
 
-    /// Has the node ask for the tokens of its pods anew.
-    pub(crate) fn refresh_tokens(&self) {
+    /// Keys of tokens were revoked: what flows is looked at again, and the node asks for the tokens of its pods anew.
+    pub(crate) fn keys_revoked(&self) {
+        self.inner.hub.ring_credentials();
         // When the writer has ended the node has too, and asks when it begins again.
         let _ = self.inner.inputs.send(Input::RefreshTokens);
     }

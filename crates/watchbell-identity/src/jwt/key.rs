@@ -230,7 +230,7 @@ impl KeySet {
     }
 
     /// Those that a token means: of its `kid`, or all if it names none.
-    pub(super) fn named<'a>(&'a self, id: Option<&'a str>) -> impl Iterator<Item = &'a VerifyingKey> {
+    pub(super) fn named<'k>(&'k self, id: Option<&str>) -> impl Iterator<Item = &'k VerifyingKey> {
         self.keys.iter().filter(move |key| id.is_none() || key.id.as_deref() == id)
     }
 }

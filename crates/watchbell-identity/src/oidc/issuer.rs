@@ -99,7 +99,7 @@ impl Issuer {
             ));
         }
         match token.verify(&keys, &expect) {
-            Ok(found) => match claims::user(config, &found.all) {
+            Ok((found, _)) => match claims::user(config, &found.all) {
                 Ok(user) => Verdict::Known { user, ends: found.expires_at + LEEWAY_SECONDS },
                 Err(refusal) => Verdict::Refused(refusal),
             },

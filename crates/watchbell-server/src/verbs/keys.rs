@@ -40,6 +40,10 @@ pub(crate) fn verb(method: &Method, path: KeysPath) -> Result<&'static str, ApiE
 fn rotate(app: &App, rotation: Rotation) -> Result<Value, IdentityError> {
     let (identity, now) = (&app.identity, Timestamp::now());
     identity.tokens().rotate(rotation, now)?;
+    // Here, where nobody goes away before it is told.
+    if rotation == Rotation::Revoke {
+        app.state.keys_revoked();
+    }
     app.state.note(Note::Event(keys_in_use(identity.keys_in_use()?, now)));
     Ok(identity.tokens().describe())
 }
@@ -84,8 +88,5 @@ pub(crate) async fn serve(
         }
     })
     .await??;
-    if rotation == Some(Rotation::Revoke) {
-        app.state.refresh_tokens();
-    }
     respond::document(StatusCode::OK, answer, &keys, call.gzip)
 }

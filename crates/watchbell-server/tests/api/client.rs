@@ -203,23 +203,26 @@ impl Client {
         }
     }
 
-    /// A TLS connection of the administrator.
+    /// A TLS connection, with the client's certificate if it has one.
     pub(crate) fn connect(&self) -> Tls {
         use tokio_rustls::rustls::pki_types::pem::PemObject;
         use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
         use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
-        let (certificate, key) = self.identity.as_ref().expect("raw bytes are sent as somebody");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&self.ca_pem).unwrap()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(certificate).unwrap()],
-                PrivateKeyDer::from_pem_slice(key).unwrap(),
-            )
-            .unwrap();
+            .with_root_certificates(roots);
+        let config = match &self.identity {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => config
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(certificate).unwrap()],
+                    PrivateKeyDer::from_pem_slice(key).unwrap(),
+                )
+                .unwrap(),
+        };
         let address = self.server.trim_start_matches("https://");
         let connection =
             ClientConnection::new(Arc::new(config), ServerName::try_from("127.0.0.1").unwrap()).unwrap();

@@ -13,6 +13,7 @@ use crate::client::{Client, Tls};
 use crate::harness::Harness;
 use crate::kubectl::Kubectl;
 use crate::logins::{certify, revoke};
+use crate::tokens::token_of_an_editor;
 
 const V4: &str = "v4.channel.k8s.io";
 pub(crate) const V5: &str = "v5.channel.k8s.io";
@@ -88,6 +89,11 @@ impl Held {
     #[track_caller]
     fn open(h: &Harness, path: &str, protocols: &str) -> Held {
         let (stream, head) = handshake(h, path, protocols);
+        Held::upgraded(stream, head)
+    }
+
+    #[track_caller]
+    fn upgraded(stream: Tls, head: String) -> Held {
         assert!(head.starts_with("http/1.1 101 "), "{head}");
         assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"), "{head}");
         Held { socket: WebSocket::from_raw_socket(stream, Role::Client, None), head }
@@ -490,6 +496,22 @@ fn a_session_ends_with_the_certificate_that_opened_it() {
     assert_eq!(held.hear(), (1, b"one\n".to_vec()));
     let (other, _) = certify(&h, "bob", &["system:masters"]);
     revoke(&other, &h.admin_serial_number()).expect(201);
+    let said = held.rest();
+    assert_eq!((&said.status["code"], said.close), (&401.into(), Some(1000)), "{said:?}");
+    until("its process ends", || h.sessions.controls.lock().unwrap()[0].has_ended());
+}
+
+#[test]
+fn a_session_ends_with_the_key_that_signed_its_token() {
+    let (h, _, path) = Harness::with_running_pod();
+    let lines =
+        format!("Authorization: Bearer {}\r\nSec-WebSocket-Protocol: {V5}\r\n", token_of_an_editor(&h));
+    let path = format!("{path}/exec?{}&stdin=true", command(&["cat"]));
+    let (stream, head) = handshake_with(&h.client.anonymous(), &path, &lines);
+    let mut held = Held::upgraded(stream, head);
+    held.send(0, b"one\n");
+    assert_eq!(held.hear(), (1, b"one\n".to_vec()));
+    h.client.post("/apis/watchbell.dev/v1alpha1/tokenkeys:revoke", &json!({})).expect(200);
     let said = held.rest();
     assert_eq!((&said.status["code"], said.close), (&401.into(), Some(1000)), "{said:?}");
     until("its process ends", || h.sessions.controls.lock().unwrap()[0].has_ended());

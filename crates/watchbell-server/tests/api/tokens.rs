@@ -1,5 +1,7 @@
 //! Tokens of service accounts: given out, taken, and no longer taken.
 
+use std::io::Read as _;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -9,11 +11,13 @@ use watchbell_core::service_account::TokenIssuer;
 use watchbell_identity::{Identity, Rotation};
 
 use crate::client::Answer;
-use crate::harness::Harness;
+use crate::harness::{Harness, config_map};
 use crate::kubectl::Kubectl;
 
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 const PODS: &str = "/api/v1/namespaces/default/pods";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const KEYS: &str = "/apis/watchbell.dev/v1alpha1/tokenkeys";
 const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const NAME: &str = "system:serviceaccount:default:robot";
@@ -391,18 +395,17 @@ fn a_server_may_change_the_name_under_which_it_issues() {
 #[test]
 fn the_key_is_rotated_and_revoked_while_the_server_runs() {
     let h = start();
-    let keys = "/apis/watchbell.dev/v1alpha1/tokenkeys";
     let first = token(&h, json!({}));
-    let before = h.client.get(keys).expect(200);
+    let before = h.client.get(KEYS).expect(200);
     assert_eq!(before["retired"], json!([]));
-    let rotated = h.client.post(&format!("{keys}:rotate"), &json!({})).expect(200);
+    let rotated = h.client.post(&format!("{KEYS}:rotate"), &json!({})).expect(200);
     assert_eq!(rotated["retired"][0]["keyID"], before["signing"]["keyID"]);
     assert_ne!(rotated["signing"]["keyID"], before["signing"]["keyID"]);
     let second = token(&h, json!({}));
     for text in [&first, &second] {
         who(&h, text).expect(201);
     }
-    let revoked = h.client.post(&format!("{keys}:revoke"), &json!({})).expect(200);
+    let revoked = h.client.post(&format!("{KEYS}:revoke"), &json!({})).expect(200);
     assert_eq!(revoked["retired"], json!([]));
     for text in [&first, &second] {
         is_nobody(&h, text);
@@ -416,9 +419,9 @@ fn the_key_is_rotated_and_revoked_while_the_server_runs() {
     let ada = h.as_user("ada", &[]);
     for verb in ["rotate", "revoke"] {
         let words = format!("cannot {verb} resource \"tokenkeys\" in API group \"watchbell.dev\"");
-        ada.post(&format!("{keys}:{verb}"), &json!({})).expect_refusal(403, "Forbidden", &words);
+        ada.post(&format!("{KEYS}:{verb}"), &json!({})).expect_refusal(403, "Forbidden", &words);
     }
-    h.client.delete(&format!("{keys}:revoke")).expect_refusal(405, "MethodNotAllowed", "");
+    h.client.delete(&format!("{KEYS}:revoke")).expect_refusal(405, "MethodNotAllowed", "");
     who(&h, &third).expect(201);
     let dir = h.stop();
     let (mut store, _) = watchbell_store::Store::open(dir.path()).unwrap();
@@ -444,4 +447,40 @@ fn the_key_is_rotated_and_revoked_while_the_server_runs() {
     let h = Harness::start_in(dir);
     is_nobody(&h, &first);
     who(&h, &third).expect(201);
+}
+
+/// What is opened with a token of the account `robot`, which may edit what is in the namespace.
+pub(crate) fn token_of_an_editor(h: &Harness) -> String {
+    h.client.post(ACCOUNTS, &json!({"metadata": {"name": "robot"}})).expect(201);
+    h.bind("default", "edit", NAME);
+    token(h, json!({}))
+}
+
+#[test]
+fn what_flows_ends_with_the_key_that_is_revoked() {
+    let (h, uid, pod) = Harness::with_running_pod();
+    h.logs.texts.lock().unwrap().insert((uid, 0), b"line\n".to_vec());
+    let robot = h.client.with_token(&token_of_an_editor(&h));
+    h.client.post(MAPS, &config_map("a", "x")).expect(201);
+    let mut watch = robot.watch(&format!("{MAPS}?watch=1&fieldSelector=metadata.name%3Da"), &[]);
+    assert_eq!(watch.next().unwrap()["type"], "ADDED");
+    let mut log = robot.open("GET", &format!("{pod}/log?follow=true"), &[], b"").into_body().into_reader();
+    let mut line = [0; 5];
+    log.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"line\n");
+    let change = |value: &str| {
+        let change = json!({"data": {"key": value}});
+        h.client.patch(&format!("{MAPS}/a"), "application/merge-patch+json", &change).expect(200);
+    };
+    // Another key signs, and this one still verifies.
+    h.client.post(&format!("{KEYS}:rotate"), &json!({})).expect(200);
+    change("seen");
+    assert_eq!(watch.next().unwrap()["object"]["data"]["key"], "seen");
+    h.client.post(&format!("{KEYS}:revoke"), &json!({})).expect(200);
+    change("unseen");
+    let last = watch.next().unwrap();
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(401)), "{last}");
+    assert!(watch.next().is_none(), "nothing comes behind it");
+    // Broken off, so that it cannot be taken for whole.
+    assert!(log.read(&mut line).is_err());
 }
