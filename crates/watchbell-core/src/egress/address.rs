@@ -30,14 +30,20 @@ const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 
-/// Of IPv6: first bits, and how many. 169.254.169.254 has no other form than these and the link-local ones.
-const METADATA_V6: [(Ipv6Addr, u8); 3] = [
+/// Of IPv6: first bits, and how many. Each cloud has its own beside 169.254.169.254, most of them unique local ones.
+const METADATA_V6: [(Ipv6Addr, u8); 6] = [
     // Amazon: metadata ::254, pods' credentials ::23, names ::253, time ::123.
     (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
     // Google.
     (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
     // Scaleway.
     (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128),
+    // Oracle Cloud, as in its SDKs' signers for instances.
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128),
+    // Akamai (Linode), as in cloud-init's Akamai data source.
+    (Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1), 128),
+    // Alibaba Cloud, as in cloud-init's AliYun data source.
+    (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128),
 ];
 
 /// IANA's registry of special-purpose addresses: those that are not globally reachable.

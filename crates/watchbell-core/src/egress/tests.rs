@@ -111,6 +111,9 @@ fn what_no_policy_opens() {
         ("fd00:ec2::23", "MetadataAddress"),
         ("fd20:ce::254", "MetadataAddress"),
         ("fd00:42::42", "MetadataAddress"),
+        ("fd00:c1::a9fe:a9fe", "MetadataAddress"),
+        ("fd00:a9fe:a9fe::1", "MetadataAddress"),
+        ("fd00:100::100:200", "MetadataAddress"),
         ("64:ff9b::a83f:8110", "MetadataAddress"),
         ("0.0.0.0", "UnspecifiedAddress"),
         ("0.1.2.3", "UnspecifiedAddress"),
@@ -292,7 +295,7 @@ mod plain {
         first.is_ipv4() == address.is_ipv4() && bits(first)[..prefix] == bits(address)[..prefix]
     }
 
-    const NEVER: [&str; 16] = [
+    const NEVER: [&str; 19] = [
         "0.0.0.0/8",
         "127.0.0.0/8",
         "169.254.0.0/16",
@@ -308,6 +311,9 @@ mod plain {
         "fd00:ec2::/32",
         "fd20:ce::254/128",
         "fd00:42::42/128",
+        "fd00:c1::a9fe:a9fe/128",
+        "fd00:a9fe:a9fe::1/128",
+        "fd00:100::100:200/128",
         "::ffff:127.0.0.0/104",
     ];
     const GLOBAL: [&str; 3] = ["0.0.0.0/0", "2000::/3", "64:ff9b::/96"];
@@ -457,6 +463,10 @@ fn address() -> impl Strategy<Value = IpAddr> {
         "fd00:ec3::254",
         "fd20:ce::254",
         "fd00:42::42",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:c1::a9fe:a9ff",
+        "fd00:a9fe:a9fe::1",
+        "fd00:100::100:200",
         "feff::1",
         "ff02::1",
         "2001:db8::1",
