@@ -25,6 +25,8 @@ const RESPONSE: u16 = 0x8000;
 const OPCODE: u16 = 0x7800;
 const RECURSION_DESIRED: u16 = 0x0100;
 const RECURSION_AVAILABLE: u16 = 0x0080;
+/// Something was cut off.
+const TRUNCATED: u16 = 0x0200;
 const CODE: u16 = 0x000f;
 
 const NO_ERROR: u16 = 0;

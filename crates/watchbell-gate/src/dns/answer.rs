@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     CODE, Family, HEADER, IN, KIND_CNAME, KIND_OPT, MESSAGE_MAX, NO_ERROR, NO_SUCH_NAME, OPCODE,
-    RECURSION_DESIRED, RESPONSE, WireName, u16_at, u32_at,
+    RECURSION_DESIRED, RESPONSE, TRUNCATED, WireName, u16_at, u32_at,
 };
 
 /// Records of an answer that are looked at.
@@ -33,7 +33,7 @@ pub enum Answer {
 pub enum Unread {
     /// It is no answer to this question: another may still come.
     NotOurs,
-    /// The resolver does not know, or says nothing that can be read.
+    /// The resolver does not know, says nothing that can be read, or had no room for what it knows.
     Failed,
 }
 
@@ -80,7 +80,11 @@ pub fn read_answer(message: &[u8], id: u16, name: &str, family: Family) -> Resul
     }
     let count = u16_at(message, 6).ok_or(Unread::Failed)?;
     let records = read_records(message, end + 4, count, family).ok_or(Unread::Failed)?;
-    Ok(follow(asked, &records))
+    match follow(asked, &records) {
+        // What was cut off may be the addresses (RFC 2181, section 9).
+        Answer::Empty if flags & TRUNCATED != 0 => Err(Unread::Failed),
+        answer => Ok(answer),
+    }
 }
 
 /// All records, or None when one cannot be read: then nothing is believed.

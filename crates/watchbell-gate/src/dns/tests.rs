@@ -164,6 +164,19 @@ fn what_another_could_have_sent_is_not_ours() {
 }
 
 #[test]
+fn what_was_cut_off_is_not_taken_for_nothing() {
+    let read = |records: &[(&[u8], u16, u32, &[u8])]| {
+        let message = answer(7, "a.org", Family::V4, TRUNCATED, records);
+        read_answer(&message, 7, "a.org", Family::V4)
+    };
+    let cdn = &b"\x03cdn\x03net\0"[..];
+    assert_eq!(read(&[]), Err(Unread::Failed));
+    assert_eq!(read(&[(SAME, 5, 30, cdn)]), Err(Unread::Failed), "an alias alone");
+    let addresses = Answer::Addresses { addresses: vec![[1, 2, 3, 4].into()], seconds: 60 };
+    assert_eq!(read(&[(SAME, 1, 60, &[1, 2, 3, 4])]), Ok(addresses), "some of them are enough");
+}
+
+#[test]
 fn what_is_no_name_is_not_asked_for() {
     let (label, long) = ("a".repeat(64), format!("{}.aaa", vec!["a".repeat(63); 4].join(".")));
     for name in ["", ".", "a..b", "a.", label.as_str(), long.as_str()] {
