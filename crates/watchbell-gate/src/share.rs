@@ -1,4 +1,4 @@
-//! Who gets one of the places that all take from.
+//! Who gets one of the places that all take from, and how much of the kernel's memory goes with it.
 
 /// Places of one kind: so many for all, and never more than so many for one pod.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +30,42 @@ impl Places {
     }
 }
 
+/// On the side of the pod, which is near, the kernel holds so much of a connection each way for a side that does not read. Here and
+/// below it is what is asked for: the kernel takes twice as much, and counts what it needs itself in it. Less than a packet of a
+/// loopback interface, and the kernel waits for what cannot come.
+pub(crate) const NEAR: usize = 64 << 10;
+
+/// So many connections of a namespace may have what a long way takes.
+const WIDE: usize = 16;
+/// The others share this: the nth has one part in n of it,
+const SHARED: usize = 4 << 20;
+/// and no less than this.
+const FAR_MIN: usize = 16 << 10;
+
+/// What the kernel holds on the other side of the latest connection of a namespace that has so many. `None`: what it finds right for
+/// a way so long, up to the machine's `tcp_rmem` and `tcp_wmem`.
+///
+/// Those that are open had no more than so many beside them when they were the latest: however connections come and go, the
+/// namespace has no more than by making them one after another.
+pub(crate) fn far(connections: usize) -> Option<usize> {
+    (connections > WIDE).then(|| (SHARED / connections).max(FAR_MIN))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_connections_hold_little_more_than_some() {
+        // Both ways, and twice what is asked for.
+        let held = |connections: usize| -> usize { (1..=connections).filter_map(far).map(|of| 4 * of).sum() };
+        assert_eq!((far(0), far(WIDE), far(WIDE + 1)), (None, None, Some(SHARED / (WIDE + 1))));
+        assert_eq!(far(1024), Some(FAR_MIN));
+        assert!(held(1024) < 100 << 20, "{}", held(1024));
+        assert!(held(4096) < 300 << 20, "{}", held(4096));
+        // None has more than one that came before it.
+        assert!((WIDE + 1..5000).all(|nth| far(nth) >= far(nth + 1)));
+    }
 
     const PLACES: Places = Places { of_all: 8192, of_pod: 1024 };
 

@@ -16,6 +16,7 @@ use super::work::OF_ROUTE;
 use super::{Gate, Timer, Token};
 use crate::choice::{Choice, Refused, choose};
 use crate::relay::{Gone, Half, reset};
+use crate::share::{NEAR, far};
 
 /// A side that says nothing for so long is asked whether it is there; four times, then it is not.
 const SILENT: Duration = Duration::from_secs(60);
@@ -123,6 +124,9 @@ impl Gate {
 
     pub(super) fn begin(&mut self, arrival: Arrival, name: Option<Arc<str>>) -> u64 {
         let id = self.next_id();
+        if let Err(error) = bound(&arrival.client, NEAR) {
+            tracing::error!("the kernel holds of a connection what it likes: {error}");
+        }
         // So that a task that vanished after its end is noticed, though nobody says anything to it.
         if let Err(error) = prepare(&arrival.client) {
             tracing::debug!("a task that vanishes may go unnoticed: {error}");
@@ -181,7 +185,9 @@ impl Gate {
                 return self.end(id, End::NotReached { why: last_failure });
             };
             connection.address = Some(address);
-            let dialled = start_dial(SocketAddr::new(address, connection.port)).and_then(|socket| {
+            let Some(pod) = self.pods.get(&connection.pod) else { return };
+            let buffers = far(self.places.connections_of(&pod.namespace));
+            let dialled = start_dial(SocketAddr::new(address, connection.port), buffers).and_then(|socket| {
                 let mut peer = Side::new(socket);
                 peer.watch(&self.epoll, Token::Peer(id), EventFlags::OUT)?;
                 Ok(peer)
@@ -331,15 +337,24 @@ fn break_off(socket: impl AsFd) {
     }
 }
 
-fn start_dial(to: SocketAddr) -> io::Result<OwnedFd> {
+fn start_dial(to: SocketAddr, buffers: Option<usize>) -> io::Result<OwnedFd> {
     let domain = if to.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(domain, SocketType::STREAM, flags, None)?;
     prepare(&socket)?;
+    // Before the other side is told how much may come at once.
+    buffers.map_or(Ok(()), |bytes| bound(&socket, bytes))?;
     match connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Bounds what the kernel holds for a side that does not read, which it would else tune to megabytes. It is memory of the gate: no
+/// control group of the pod's counts it.
+fn bound(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    Ok(sockopt::set_socket_send_buffer_size(&socket, bytes)?)
 }
 
 /// What is small goes at once, and a side that vanished is noticed.

@@ -59,6 +59,11 @@ impl Namespaces {
         places.has_one(Taken { by_all: which(&self.all), by_namespace, by_pod })
     }
 
+    /// How many connections its pods have.
+    pub(super) fn connections_of(&self, namespace: &str) -> usize {
+        self.each.get(namespace).map_or(0, |(_, held)| held.connections)
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.all == Held::default() && self.each.is_empty()

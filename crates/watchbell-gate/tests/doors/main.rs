@@ -56,6 +56,7 @@ const TESTS: &[Test] = &[
     ("an_end_is_passed_on", changes::an_end_is_passed_on),
     ("connections_are_bounded", floods::connections_are_bounded),
     ("a_pod_takes_no_more_than_it_leaves", floods::a_pod_takes_no_more_than_it_leaves),
+    ("what_the_kernel_holds_is_bounded", floods::what_the_kernel_holds_is_bounded),
     ("a_flood_is_counted", floods::a_flood_is_counted),
     ("the_gate_has_no_privileges", process::the_gate_has_no_privileges),
     ("the_gate_ends_with_the_spawner", process::the_gate_ends_with_the_spawner),

@@ -17,7 +17,7 @@ use watchbell_sandbox::gate::{
 };
 
 use crate::network::Network;
-use crate::world::{self, ECHO, GREETS, MIRROR, PRIVATE, STAYS, WEB, WORLD};
+use crate::world::{self, BARE, ECHO, GREETS, MIRROR, PRIVATE, STAYS, WEB, WORLD};
 
 pub(crate) const POD: u128 = 7;
 /// When something that should come has not, the test has failed.
@@ -104,7 +104,7 @@ impl Stage {
         let sockets = network.within(|| -> std::io::Result<Vec<OwnedFd>> {
             let mut sockets: Vec<OwnedFd> = vec![UdpSocket::bind((STUB, 53))?.into()];
             // Of both families.
-            for port in [ECHO, GREETS, WEB, MIRROR, STAYS] {
+            for port in [BARE, ECHO, GREETS, WEB, MIRROR, STAYS] {
                 sockets.push(TcpListener::bind(("::", port))?.into());
             }
             Ok(sockets)

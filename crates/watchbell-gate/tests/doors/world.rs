@@ -25,6 +25,8 @@ pub(crate) const GREETS: u16 = 8000;
 pub(crate) const WEB: u16 = 80;
 /// Sends back every byte at once.
 pub(crate) const MIRROR: u16 = 7;
+/// Nobody is here but who takes it for a test.
+pub(crate) const BARE: u16 = 9001;
 /// Says `end` once all was said, and stays.
 pub(crate) const STAYS: u16 = 9000;
 
