@@ -85,5 +85,5 @@ pub use open::{Boot, Epoch, OpenReport};
 pub use publisher::Publisher;
 pub use replay::{ArrayPodRow, AuditRow, ObjectRow};
 pub use reserve::ReserveState;
-pub use restore::RestoreReport;
+pub use restore::{Kept, RestoreReport};
 pub use store::{CheckpointReport, Committed, Options, Size, Store};

@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod logs;
+mod taken;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,9 @@ use crate::open::{check_pages, read_epoch};
 use crate::seal::{self, Sealer};
 use crate::{AuditEntry, Batch, Epoch, Error, Store};
 
+pub use taken::Kept;
+use taken::Said;
+
 /// Versions are given out in strides of an epoch: 2^40 is more than an epoch uses in 29 years at 1,200 changes a second, so
 /// that whatever was given out after the backup was made lies below the next stride; and 8,191 restores fit below 2^53. Epoch N
 /// begins at stride N − 1 at the earliest, so its number alone, which its log has too, says which stride is above it.
@@ -43,6 +47,8 @@ pub struct RestoreReport {
     pub migrated_from: Option<u32>,
     /// Where the journal that was there before, and its key, have gone.
     pub replaced: Option<PathBuf>,
+    /// What was taken from users since the backup was made, and stays taken. `None`: nothing that can be read says what it was.
+    pub kept: Option<Kept>,
 }
 
 impl Store {
@@ -105,8 +111,8 @@ fn restore(from: &Path, dir: &Path, why: Why) -> Result<RestoreReport, Error> {
     let draft = partial(&dir.join(RESTORING));
     remove(&draft)?;
     let prepared = prepare(from, dir, &draft, why);
-    let (epoch, migrated_from) = match prepared {
-        Ok(prepared) => prepared,
+    let report = match prepared {
+        Ok(report) => report,
         Err(error) => {
             // The first failure is the one to tell.
             if let Err(left) = remove(&draft) {
@@ -123,10 +129,11 @@ fn restore(from: &Path, dir: &Path, why: Why) -> Result<RestoreReport, Error> {
         tracing::warn!(%error, "the files of the new audit log come with the next start");
     }
     drop(lock);
-    Ok(RestoreReport { epoch, migrated_from, replaced })
+    Ok(RestoreReport { replaced, ..report })
 }
 
-fn prepare(from: &Path, dir: &Path, draft: &Path, why: Why) -> Result<(Epoch, Option<u32>), Error> {
+/// Nothing is replaced yet.
+fn prepare(from: &Path, dir: &Path, draft: &Path, why: Why) -> Result<RestoreReport, Error> {
     let (source, beside) = if from.is_dir() {
         (from.join(JOURNAL), from)
     } else {
@@ -149,12 +156,17 @@ fn prepare(from: &Path, dir: &Path, draft: &Path, why: Why) -> Result<(Epoch, Op
     logs::prepare_key(dir, draft)?;
     let previous = logs::last_checkpoint(dir);
     logs::rebuild(&copy, &path, beside, dir, draft)?;
-    let begin = Begin { draft, reached: newest_in(dir)?, previous, why };
-    let epoch = begin_epoch(&copy, &path, &begin)?;
+    let said = match why {
+        Why::Restored => taken::said_in(dir),
+        // It is the same journal.
+        Why::KeyRotated => None,
+    };
+    let begin = Begin { draft, reached: newest_in(dir)?, said, previous, why };
+    let (epoch, kept) = begin_epoch(&copy, &path, &begin)?;
     copy.close().map_err(|(_, e)| Error::of_sqlite("close", &path, e))?;
     directory::sync_file(&path)?;
     sync_dir(draft)?;
-    Ok((epoch, migrated_from))
+    Ok(RestoreReport { epoch, migrated_from, replaced: None, kept })
 }
 
 /// The copied key opens the copied rows; or there are none and the next open makes a key.
@@ -216,12 +228,13 @@ fn newest_in(dir: &Path) -> Result<Reached, Error> {
 struct Begin<'a> {
     draft: &'a Path,
     reached: Reached,
+    said: Option<Said>,
     /// The last checkpoint of the log that the directory had.
     previous: Option<String>,
     why: Why,
 }
 
-fn begin_epoch(copy: &Connection, path: &Path, begin: &Begin<'_>) -> Result<Epoch, Error> {
+fn begin_epoch(copy: &Connection, path: &Path, begin: &Begin<'_>) -> Result<(Epoch, Option<Kept>), Error> {
     let failed = |e| Error::of_sqlite("begin an epoch in", path, e);
     let last: i64 =
         copy.query_row("SELECT last_resource_version FROM journal", [], |row| row.get(0)).map_err(failed)?;
@@ -234,6 +247,7 @@ fn begin_epoch(copy: &Connection, path: &Path, begin: &Begin<'_>) -> Result<Epoc
     }
     let first = stride * EPOCH_STRIDE;
     let transaction = copy.unchecked_transaction().map_err(failed)?;
+    let kept = begin.said.as_ref().map(|said| said.carry_over(&transaction)).transpose().map_err(failed)?;
     transaction
         .execute(
             "INSERT INTO epoch (number, first_resource_version, first_audit_sequence)
@@ -245,9 +259,9 @@ fn begin_epoch(copy: &Connection, path: &Path, begin: &Begin<'_>) -> Result<Epoc
         .execute("UPDATE journal SET last_resource_version = ?1", [first.cast_signed()])
         .map_err(failed)?;
     let epoch = read_epoch(&transaction).map_err(failed)?;
-    logs::begin_log(&transaction, path, begin.draft, closed, &epoch, begin.previous.as_deref(), begin.why)?;
+    logs::begin_log(&transaction, path, closed, &epoch, begin, kept.as_ref())?;
     transaction.commit().map_err(failed)?;
-    Ok(epoch)
+    Ok((epoch, kept))
 }
 
 /// Finishes a restore that got its name. Each move is skipped when it was made already, so a crash between any two is made

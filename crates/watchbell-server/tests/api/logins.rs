@@ -89,6 +89,40 @@ fn tokens_and_revocations_outlive_the_server() {
     }
 }
 
+/// The store carries it over by the names of resources, which are the server's.
+#[test]
+fn what_was_revoked_stays_revoked_when_a_backup_is_restored() {
+    let h = Harness::start();
+    let ((_, kept), (gone, lost)) = (issue(&h, "ada", &["system:masters"]), issue(&h, "bob", &[]));
+    let (ada, record) = certify(&h, "ada", &["system:masters"]);
+    let dir = h.stop();
+    let place = tempfile::tempdir().unwrap();
+    let backup = place.path().join("backup");
+    watchbell_store::Store::open(dir.path()).unwrap().0.backup(&backup).unwrap();
+    let h = Harness::start_in(dir);
+    let serial = record["status"]["serialNumber"].as_str().unwrap();
+    revoke(&h.client, serial).expect(201);
+    h.client.delete(&format!("{GROUP}/usertokens/{gone}")).expect(200);
+    let (_, later) = certify(&h, "eve", &[]);
+    let dir = h.stop();
+    let report = watchbell_store::Store::restore(&backup, dir.path()).unwrap();
+    let later = later["metadata"]["name"].as_str().unwrap();
+    assert_eq!(
+        report.kept,
+        Some(watchbell_store::Kept {
+            revocations: vec![serial.into()],
+            certificates: vec![later.into()],
+            tokens: Some(vec![gone]),
+        })
+    );
+    let h = Harness::start_in(dir);
+    Client::new(&h.client.server, &ada.ca_pem, ada.identity()).get(MAPS).expect(401);
+    who(&h.client.anonymous(), &lost).expect(401);
+    who(&h.client.anonymous(), &kept).expect(201);
+    let records = h.client.get(&format!("{GROUP}/usercertificates/{later}")).expect(200);
+    assert_eq!(records["spec"]["user"], "eve");
+}
+
 #[test]
 fn what_is_not_a_token_is_nobody() {
     let h = Harness::start();

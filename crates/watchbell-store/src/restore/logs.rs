@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use watchbell_audit::{Checkpoint, Log, LogWriter, VerifierKey};
 
-use super::{EPOCHS, Why};
+use super::{Begin, EPOCHS, Kept, Why};
 use crate::connection::open_read_only;
 use crate::directory::{
     self, AUDIT, AUDIT_KEY, AUDIT_KEY_NEXT, JOURNAL, create_dir, remove, rename, sync_dir, there,
@@ -163,11 +163,10 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
 pub(super) fn begin_log(
     copy: &Connection,
     path: &Path,
-    draft: &Path,
     closed_epoch: u64,
     epoch: &Epoch,
-    previous: Option<&str>,
-    why: Why,
+    begin: &Begin<'_>,
+    kept: Option<&Kept>,
 ) -> Result<(), Error> {
     let failed = |e| Error::of_sqlite("begin a log in", path, e);
     let old = HeadRow::read(copy, path)?;
@@ -185,9 +184,13 @@ pub(super) fn begin_log(
         .map_err(failed)?;
     }
     let first = old.first_sequence + old.edge.size();
-    let mut head = Head::with_key(&draft.join(AUDIT_KEY), epoch, watchbell_audit::Edge::default())?;
+    let mut head = Head::with_key(&begin.draft.join(AUDIT_KEY), epoch, watchbell_audit::Edge::default())?;
     let now = jiff::Timestamp::now();
-    let body = first_entry(&old, head.verifier(), epoch, previous, why, now).to_string();
+    let mut body = first_entry(&old, head.verifier(), epoch, begin, now);
+    if let Some(kept) = kept {
+        body["details"]["kept"] = kept_in_entry(kept);
+    }
+    let body = body.to_string();
     let at = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
     copy.execute(
         "INSERT INTO audit (sequence, at_unix_nanos, body) VALUES (?1, ?2, ?3)",
@@ -202,13 +205,23 @@ pub(super) fn begin_log(
     head.write_signed(copy).map_err(failed)
 }
 
+/// How many there are of each, and the names of the first: an entry has a bound.
+fn kept_in_entry(kept: &Kept) -> Value {
+    const NAMES_MAX: usize = 64;
+    let of = |names: &[String]| json!({"count": names.len(), "names": names[..names.len().min(NAMES_MAX)]});
+    let mut entry = json!({"revocations": of(&kept.revocations), "certificates": of(&kept.certificates)});
+    if let Some(tokens) = &kept.tokens {
+        entry["deletedTokens"] = of(tokens);
+    }
+    entry
+}
+
 /// `previous` is the log that the directory had, `backup` what the restored journal knew of its own.
 fn first_entry(
     old: &HeadRow,
     verifier: &VerifierKey,
     epoch: &Epoch,
-    previous: Option<&str>,
-    why: Why,
+    begin: &Begin<'_>,
     now: jiff::Timestamp,
 ) -> Value {
     let mut details = json!({
@@ -219,12 +232,12 @@ fn first_entry(
     if let Some(checkpoint) = &old.checkpoint {
         details["backup"]["checkpoint"] = checkpoint.as_str().into();
     }
-    if let Some(previous) = previous {
+    if let Some(previous) = &begin.previous {
         details["previous"] = json!({"checkpoint": previous});
     }
     json!({
         "kind": "LogEvent", "apiVersion": "watchbell.dev/v1alpha1", "stageTimestamp": now.to_string(),
-        "action": match why { Why::Restored => "restored", Why::KeyRotated => "key-rotated" },
+        "action": match begin.why { Why::Restored => "restored", Why::KeyRotated => "key-rotated" },
         "details": details,
     })
 }

@@ -25,7 +25,7 @@ fn interrupted(dir: &Path) -> Epoch {
         rename(&dir.join(format!("{name}.crashed")), &dir.join(name)).unwrap();
     }
     let draft = partial(&dir.join(RESTORING));
-    let (epoch, _) = prepare(&backup, dir, &draft, Why::Restored).unwrap();
+    let epoch = prepare(&backup, dir, &draft, Why::Restored).unwrap().epoch;
     rename(&draft, &dir.join(RESTORING)).unwrap();
     epoch
 }
@@ -79,8 +79,8 @@ fn epochs_end_where_versions_would_not_be_exact() {
     let last = MAX_RESOURCE_VERSION - EPOCH_STRIDE;
     let begin = |resource_version| {
         let reached = Reached { epoch: 0, resource_version };
-        let begin = Begin { draft: dir.path(), reached, previous: None, why: Why::Restored };
-        begin_epoch(&copy, &path, &begin)
+        let begin = Begin { draft: dir.path(), reached, said: None, previous: None, why: Why::Restored };
+        begin_epoch(&copy, &path, &begin).map(|(epoch, _)| epoch)
     };
     let epoch = begin(last).unwrap();
     assert_eq!(epoch.first_resource_version, last + 1);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use watchbell_store::{Batch, Error, Put, RowKey, Seal, Store};
+use watchbell_store::{Batch, Error, Kept, Put, RowKey, Seal, Store};
 
 use crate::state::{audit, config_map, contents, entry, open, put, puts};
 
@@ -196,4 +196,98 @@ fn a_bad_backup_leaves_the_journal_alone() {
     assert!(matches!(check("a page of zeros", &inside), Error::Corrupt { .. }));
     std::fs::remove_dir_all(&backup).unwrap();
     assert!(matches!(Store::restore(&backup, &data), Err(Error::Io { .. })));
+}
+
+fn of_users(resource: &str, name: &str) -> RowKey {
+    RowKey::object(&format!("{resource}.watchbell.dev"), "", name)
+}
+
+/// A change of users: what is made and what is deleted, one version after the other.
+fn change(store: &mut Store, version: &mut u64, made: &[(&str, &str)], deleted: &[(&str, &str)]) {
+    let mut puts = Vec::new();
+    for (resource, name) in made {
+        *version += 1;
+        let seal = if *resource == "usertokens" { Seal::Secret } else { Seal::Plain };
+        let text = format!("{name} of {version}");
+        puts.push(Put { seal, ..put(of_users(resource, name), *version, Some(&text), Some(&text)) });
+    }
+    *version += 1;
+    let deletes = deleted.iter().map(|(resource, name)| of_users(resource, name)).collect();
+    let batch =
+        Batch { resource_version: *version, puts, deletes, audit: vec![entry("{}")], ..Batch::default() };
+    store.commit(&batch).unwrap();
+}
+
+const TOKENS: &str = "usertokens";
+const REVOCATIONS: &str = "certificaterevocations";
+const RECORDS: &str = "usercertificates";
+
+#[test]
+fn what_was_taken_since_the_backup_stays_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, first, second) =
+        (dir.path().join("data"), dir.path().join("first"), dir.path().join("second"));
+    let (mut store, mut version) = (open(&data), 0);
+    let made = [(TOKENS, "kept"), (TOKENS, "gone"), (TOKENS, "anew"), (RECORDS, "old"), (RECORDS, "ended")];
+    change(&mut store, &mut version, &made, &[]);
+    store.backup(&first).unwrap();
+    change(
+        &mut store,
+        &mut version,
+        &[(REVOCATIONS, "7"), (RECORDS, "new")],
+        &[(TOKENS, "gone"), (TOKENS, "anew")],
+    );
+    change(&mut store, &mut version, &[(TOKENS, "anew")], &[(RECORDS, "ended")]);
+    change(&mut store, &mut version, &[(TOKENS, "later"), (RECORDS, "ended")], &[]);
+    store.backup(&second).unwrap();
+    let at_end = contents(&mut store);
+    drop(store);
+
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let report = Store::restore(&first, &data).unwrap();
+    let kept = Kept {
+        revocations: names(&["7"]),
+        certificates: names(&["new", "ended"]),
+        tokens: Some(names(&["anew", "gone"])),
+    };
+    assert_eq!(report.kept, Some(kept));
+    let mut store = open(&data);
+    let found = contents(&mut store);
+    assert_eq!(found.len(), 5, "{:?}", found.keys());
+    for (key, content) in &found {
+        assert_eq!(at_end.get(key), Some(content), "{key}: as it was last");
+    }
+    let told: serde_json::Value = serde_json::from_slice(audit(&mut store).last().unwrap()).unwrap();
+    assert_eq!(told["details"]["kept"]["revocations"], serde_json::json!({"count": 1, "names": ["7"]}));
+    assert_eq!(told["details"]["kept"]["deletedTokens"]["count"], 2);
+    drop(store);
+
+    // What the later backup has and this journal has not was not deleted.
+    let report = Store::restore(&second, &data).unwrap();
+    assert_eq!(report.kept, Some(Kept::default()));
+    assert_eq!(contents(&mut open(&data)), at_end);
+}
+
+#[test]
+fn what_cannot_be_read_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    let (mut store, mut version) = (open(&data), 0);
+    change(&mut store, &mut version, &[(TOKENS, "a")], &[]);
+    store.backup(&backup).unwrap();
+    let expect = contents(&mut store);
+    change(&mut store, &mut version, &[(REVOCATIONS, "7")], &[(TOKENS, "a")]);
+    drop(store);
+    // A journal of another life has neither.
+    let other = dir.path().join("other");
+    drop(open(&other));
+    let report = Store::restore(&backup, &other).unwrap();
+    assert_eq!(report.kept, Some(Kept::default()));
+    assert_eq!(contents(&mut open(&other)), expect);
+    // A damaged one says nothing, and where none is there is none to ask.
+    std::fs::write(data.join("journal.db"), [7; 5000]).unwrap();
+    for dir in [data, dir.path().join("new")] {
+        let report = Store::restore(&backup, &dir).unwrap();
+        assert_eq!((report.kept, contents(&mut open(&dir))), (None, expect.clone()));
+    }
 }
