@@ -93,7 +93,7 @@ pub struct Claims {
 /// Verifies a token and checks what it says of itself.
 ///
 /// # Errors
-/// Any [`JwtError`]; [`JwtError::UnknownKey`] may be worth a look whether its issuer has new keys.
+/// Any [`JwtError`]; one that says that no key fits may be worth a look whether its issuer has new ones.
 pub fn verify(token: &str, keys: &KeySet, expect: &Expect<'_>) -> Result<Claims, JwtError> {
     Unverified::parse(token)?.verify(keys, expect).map(|(claims, _)| claims)
 }

@@ -9,7 +9,7 @@ pub(super) const REFRESH: Duration = Duration::from_secs(10 * 60);
 const RETRY: Duration = Duration::from_secs(5);
 /// Keys whose issuer cannot be reached are trusted so long after they were last had.
 pub(super) const TRUSTED: Duration = Duration::from_secs(12 * 3600);
-/// A token with a key that is not known has the keys asked for at once: so often, then once an interval.
+/// A token that none of the keys signed has them asked for at once: so often, then once an interval.
 const UNKNOWN_BURST: u32 = 4;
 const UNKNOWN_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -49,8 +49,8 @@ impl<K> KeyCache<K> {
         self.due
     }
 
-    /// A token named a key that is not among them: the issuer may have changed its keys. Who makes such names up does not
-    /// make this server ask for ever.
+    /// None of them signed a token: the issuer may have changed its keys. Who makes such tokens up does not make this server ask
+    /// for ever.
     pub(super) fn unknown_key(&mut self, now: Duration) -> Early {
         let full_at = self.unknown_full_at.max(now) + UNKNOWN_INTERVAL;
         if full_at - now > UNKNOWN_INTERVAL * UNKNOWN_BURST {

@@ -103,7 +103,10 @@ impl Issuer {
                 Ok(user) => Verdict::Known { user, ends: found.expires_at + LEEWAY_SECONDS },
                 Err(refusal) => Verdict::Refused(refusal),
             },
-            Err(error @ JwtError::UnknownKey) => Verdict::UnknownKey(error.into()),
+            // Where a token names no key, or one that others had before it, that none fits says as much as that none is known.
+            Err(error @ (JwtError::UnknownKey | JwtError::OtherAlgorithm | JwtError::Signature)) => {
+                Verdict::UnknownKey(error.into())
+            }
             Err(error) => Verdict::Refused(error.into()),
         }
     }

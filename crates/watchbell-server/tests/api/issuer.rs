@@ -43,6 +43,8 @@ struct Shared {
     url: String,
     keys: Mutex<Vec<Arc<SigningKey>>>,
     mood: Mutex<Mood>,
+    /// Under which name all keys are published, if not under their own.
+    name: Mutex<Option<Option<&'static str>>>,
     asked: AtomicUsize,
     ends: AtomicBool,
 }
@@ -85,6 +87,7 @@ impl TestIssuer {
             url: url.clone(),
             keys: Mutex::new(keys),
             mood: Mutex::new(Mood::Well),
+            name: Mutex::default(),
             asked: AtomicUsize::new(0),
             ends: AtomicBool::new(false),
         });
@@ -106,6 +109,11 @@ impl TestIssuer {
 
     pub(crate) fn set_keys(&self, keys: Vec<Arc<SigningKey>>) {
         *self.shared.keys.lock().unwrap() = keys;
+    }
+
+    /// Publishes all keys under this name, or under none.
+    pub(crate) fn name_keys(&self, name: Option<&'static str>) {
+        *self.shared.name.lock().unwrap() = Some(name);
     }
 
     pub(crate) fn set_mood(&self, mood: Mood) {
@@ -181,7 +189,16 @@ impl Shared {
             }
             (_, "/keys") => {
                 let keys = self.keys.lock().unwrap().iter().map(|key| key.public().clone()).collect();
-                self.document(&mut stream, &KeySet { keys }.to_jwks())?;
+                let mut document = KeySet { keys }.to_jwks();
+                if let Some(name) = *self.name.lock().unwrap() {
+                    for jwk in document["keys"].as_array_mut().unwrap() {
+                        jwk.as_object_mut().unwrap().remove("kid");
+                        if let Some(name) = name {
+                            jwk["kid"] = name.into();
+                        }
+                    }
+                }
+                self.document(&mut stream, &document)?;
             }
             (_, "/.well-known/openid-configuration") => {
                 let issuer = if mood == Mood::OtherIssuer { "https://other.example" } else { &self.url };

@@ -105,6 +105,41 @@ fn keys_change_without_a_restart_and_the_issuer_is_not_asked_for_ever() {
     who(&h, &with(&second)).expect(201);
 }
 
+/// A name is asked for where there are several keys alone (OpenID Connect Core, section 10.1).
+#[test]
+fn a_key_without_a_name_of_its_own_changes_too() {
+    use base64::Engine as _;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+    let random = ring::rand::SystemRandom::new();
+    let part = |bytes: &[u8]| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    for name in [None, Some("the-key")] {
+        let [(first, first_pair), (second, second_pair)] = [(); 2].map(|()| {
+            let der = rcgen::KeyPair::generate().unwrap().serialize_der();
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &random).unwrap();
+            (std::sync::Arc::new(SigningKey::from_pkcs8(Algorithm::Es256, &der).unwrap()), pair)
+        });
+        let issuer = TestIssuer::start(vec![first]);
+        issuer.name_keys(name);
+        let h = Harness::with_issuers(vec![config(&issuer)]);
+        let with = |pair: &EcdsaKeyPair| {
+            let mut header = json!({"alg": "ES256"});
+            if let Some(name) = name {
+                header["kid"] = name.into();
+            }
+            let claims = issuer.claims(json!({}));
+            let signed =
+                format!("{}.{}", part(header.to_string().as_bytes()), part(claims.to_string().as_bytes()));
+            let signature = pair.sign(&random, signed.as_bytes()).unwrap();
+            format!("{signed}.{}", part(signature.as_ref()))
+        };
+        who(&h, &with(&first_pair)).expect(201);
+        issuer.set_keys(vec![second]);
+        // On a machine that stands still for a while the first answer may come before the issuer's.
+        assert!((0..4).any(|_| who(&h, &with(&second_pair)).code == 201), "{name:?}");
+        who(&h, &with(&first_pair)).expect(401);
+    }
+}
+
 #[test]
 fn a_file_s_expressions_say_who_somebody_is() {
     let own = key(Algorithm::Es256);
