@@ -12,6 +12,8 @@ use rustix::io::Errno;
 /// anything, so it counts as too much.
 const DEPTH_MAX: usize = 200;
 const BLOCK_BYTES: u64 = 512;
+/// Files with several names that are remembered. What is found beyond counts under each of its names.
+const LINKED_MAX: usize = 1 << 20;
 
 /// What is taken of a file system: its own counts, whatever a file says it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +58,8 @@ pub(crate) fn used(path: &Path, most: Use) -> io::Result<Use> {
             Err(e) => return Err(e.into()),
         };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if is_directory || stat.st_nlink == 1 || linked.insert(stat.st_ino) {
+        let is_alone = is_directory || stat.st_nlink == 1;
+        if is_alone || is_new(&mut linked, stat.st_ino, LINKED_MAX) {
             let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
             total.bytes = total.bytes.saturating_add(bytes);
             total.inodes += 1;
@@ -77,6 +80,11 @@ pub(crate) fn used(path: &Path, most: Use) -> io::Result<Use> {
         }
     }
     Ok(total)
+}
+
+/// Whether a file with several names is seen for the first time, as far as that is remembered.
+fn is_new(linked: &mut HashSet<u64>, inode: u64, most: usize) -> bool {
+    if linked.len() < most { linked.insert(inode) } else { !linked.contains(&inode) }
 }
 
 fn open(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
@@ -114,6 +122,14 @@ mod tests {
         check(Use { bytes: 32 << 10, inodes: 4 }, true);
         check(Use { bytes: 1 << 20, inodes: 3 }, true);
         assert_eq!(used(&dir.path().join("none"), Use::default()).unwrap(), Use::default());
+    }
+
+    #[test]
+    fn no_more_files_with_several_names_are_remembered_than_a_bound() {
+        let mut linked = HashSet::new();
+        let found: Vec<bool> = [1, 2, 1, 3, 3, 2].map(|inode| is_new(&mut linked, inode, 2)).into();
+        assert_eq!(found, [true, true, false, true, true, false]);
+        assert_eq!(linked.len(), 2);
     }
 
     #[test]

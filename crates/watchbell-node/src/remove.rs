@@ -8,6 +8,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
+/// Names that are held at a time: a task may make millions of files in one directory, which take no room of its own.
+const NAMES_MAX: usize = 1024;
+
 /// Removes a directory with all that is in it; no link is followed. Directories that are not empty are moved up first: a
 /// task may nest them deeper than a stack or a table of open files reaches.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
@@ -21,37 +24,26 @@ pub(crate) fn remove_tree_in(above: impl AsFd, path: &Path) -> io::Result<()> {
         other => other?,
     };
     let mut moved = 0u64;
-    loop {
-        let names = entries(&root)?;
-        if names.is_empty() {
-            break;
-        }
-        for name in names {
-            if !remove(&root, &name)? {
-                empty(&root, &name, &mut moved)?;
-            }
-        }
-    }
+    for_each(&root, |name| if remove(&root, name)? { Ok(()) } else { empty(&root, name, &mut moved) })?;
     Ok(unlinkat(&above, path, AtFlags::REMOVEDIR)?)
 }
 
 /// Takes everything out of a directory of `root`, and removes it.
 fn empty(root: &OwnedFd, name: &CString, moved: &mut u64) -> Result<(), Errno> {
     let dir = open(root, name)?;
-    for child in entries(&dir)? {
-        if remove(&dir, &child)? {
-            continue;
+    for_each(&dir, |child| {
+        if remove(&dir, child)? {
+            return Ok(());
         }
         loop {
             *moved += 1;
-            match renameat_with(&dir, &child, root, moved.to_string(), RenameFlags::NOREPLACE) {
-                Ok(()) => break,
+            match renameat_with(&dir, child, root, moved.to_string(), RenameFlags::NOREPLACE) {
                 // The task had that name too.
                 Err(Errno::EXIST) => {}
-                Err(error) => return Err(error),
+                other => return other,
             }
         }
-    }
+    })?;
     unlinkat(root, name, AtFlags::REMOVEDIR)
 }
 
@@ -74,9 +66,33 @@ fn open(dir: impl AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> 
     openat(dir, path, flags, Mode::empty())
 }
 
-fn entries(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
+/// Hands each name to `take`, which takes it out of the directory, until none is left. It reads on where it was: from the
+/// beginning, a file system would pass again and again over the places of all that is gone. What that missed is found by the
+/// next pass.
+fn for_each(dir: &OwnedFd, mut take: impl FnMut(&CString) -> Result<(), Errno>) -> Result<(), Errno> {
+    let mut reader = Dir::read_from(dir)?;
+    let mut is_empty = true;
+    loop {
+        let names = next_names(&mut reader, NAMES_MAX)?;
+        if names.is_empty() {
+            if is_empty {
+                return Ok(());
+            }
+            is_empty = true;
+            reader.rewind();
+            continue;
+        }
+        is_empty = false;
+        names.iter().try_for_each(&mut take)?;
+    }
+}
+
+/// At most so many of the names that come next; none at the end.
+fn next_names(reader: &mut Dir, most: usize) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    while names.len() < most
+        && let Some(entry) = reader.read()
+    {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push(entry.file_name().to_owned());
@@ -115,5 +131,31 @@ mod tests {
         symlink(&other, &tree).unwrap();
         assert!(remove_tree(&tree).is_err(), "a link is not what it leads to");
         assert!(other.join("kept").exists());
+    }
+
+    #[test]
+    fn no_more_names_are_held_than_a_bound_however_many_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        for within in ["", "a", "a/b"] {
+            fs::create_dir(tree.join(within)).unwrap();
+            for i in 0..2 * NAMES_MAX + 1 {
+                fs::write(tree.join(within).join(format!("f{i}")), "").unwrap();
+            }
+        }
+        let (mut reader, mut seen) = (Dir::read_from(open(CWD, &tree).unwrap()).unwrap(), Vec::new());
+        loop {
+            let names = next_names(&mut reader, NAMES_MAX).unwrap();
+            assert!(names.len() <= NAMES_MAX, "{}", names.len());
+            if names.is_empty() {
+                break;
+            }
+            seen.extend(names);
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 2 * NAMES_MAX + 2, "each once, and none is passed over");
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
     }
 }

@@ -23,6 +23,8 @@ const CPU_QUOTA_US_MIN: u64 = 1000;
 const CPU_QUOTA_US_MAX: u64 = 1_000_000 * CPU_PERIOD_US;
 /// What has so few files is not bounded by their number: an emptyDir of a MiB may hold many small ones.
 const FILES_MIN: u64 = 1 << 16;
+/// However large the directory: files that are empty take no room, and whoever looks at them and removes them takes time.
+const FILES_MAX: u64 = 1 << 22;
 
 /// What the node is, as far as plans depend on it.
 #[derive(Debug, Clone)]
@@ -413,7 +415,7 @@ fn pod_disk_limit(spec: &PodSpec, containers: &[ContainerPlan]) -> Option<Quanti
 
 /// The bound of a directory of so many bytes: a file takes a block, but for empty ones.
 fn files_in(bytes: u64) -> Use {
-    Use { bytes, inodes: (bytes / 4096).max(FILES_MIN) }
+    Use { bytes, inodes: (bytes / 4096).clamp(FILES_MIN, FILES_MAX) }
 }
 
 /// The bound of a tmpfs of so many bytes: as many files as pages, within reason.

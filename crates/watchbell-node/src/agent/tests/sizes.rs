@@ -106,6 +106,17 @@ fn what_has_no_limit_of_its_own_has_the_nodes() {
 }
 
 #[test]
+fn no_size_allows_any_number_of_files() {
+    let volumes = json!([{"name": "work", "emptyDir": {"sizeLimit": "1Ti"}}]);
+    let mut bench = looked_at(pod(1, &spec(json!({"volumes": volumes}))));
+    assert_eq!(evicted(&mut bench, &[dir("work", 4096, 1 << 22)], ROOM), None);
+    assert_eq!(
+        evicted(&mut bench, &[dir("work", 4096, (1 << 22) + 1)], ROOM).as_deref(),
+        Some("Usage of EmptyDir volume \"work\" exceeds the limit of 4194304 files. ")
+    );
+}
+
+#[test]
 fn a_limit_of_ephemeral_storage_counts_logs_and_directories() {
     let small = || {
         let main = json!([{
