@@ -182,7 +182,7 @@ impl Agent {
         let idle = self.runs.tidy(now.mono);
         self.rest_arrays();
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
-        (std::mem::take(&mut self.effects), idle.into_iter().chain(wake).chain(self.watch.wake_at()).min())
+        (std::mem::take(&mut self.effects), idle.into_iter().chain(wake).chain(self.look_at()).min())
     }
 
     fn touch(&mut self, uid: Uid) {
@@ -280,6 +280,7 @@ impl Agent {
         }
         let uid = pod.assignment.uid;
         self.watch.end(uid);
+        self.site.here.end(LogPlace::of(&pod.assignment), uid);
         self.leave_arrays(&pod);
         let volumes = spec::has_directory(&pod.assignment, &pod.plan);
         self.effects.push(Effect::ReleasePod { uid, volumes });

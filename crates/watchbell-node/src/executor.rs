@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use watchbell_api::Uid;
 use watchbell_api::node::Report;
 use watchbell_sandbox::{
     ContainerId, Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
@@ -19,9 +20,9 @@ use crate::arrays::Arrays;
 use crate::examine::Examiner;
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
-use crate::logs::{self, Live, LogDir};
+use crate::logs::{self, Here, Live, LogDir, Room};
 use crate::measure::{Use, used};
-use crate::place::{folder, runs_dir, volumes_dir};
+use crate::place::{Owners, folder, runs_dir, volumes_dir};
 use crate::remove::remove_tree;
 use crate::sessions::SharedSpawner;
 use crate::volume::{self, HostPath};
@@ -131,6 +132,9 @@ impl<R: Fn(Report)> Executor<R> {
                 for path in found.map(|entry| entry.path()).filter(|path| !kept.contains(path)) {
                     let _ = self.rubbish.send(Rubbish::Directory(path));
                 }
+            }
+            Effect::SweepLogs => {
+                let _ = self.rubbish.send(Rubbish::Strangers);
             }
             Effect::RemoveLogs(dir) => {
                 let _ = self.rubbish.send(Rubbish::Directory(runs_dir(&self.data_dir).join(&dir)));
@@ -250,6 +254,8 @@ pub(crate) enum Rubbish {
     Directory(PathBuf),
     /// Below the directory of logs.
     Logs(PathBuf),
+    /// The logs, and what is kept beside them, of whom neither the server knows nor the node.
+    Strangers,
     /// The log of a run, below the directory of logs, with the files it was rotated into; and its last words.
     Run {
         log: PathBuf,
@@ -263,11 +269,22 @@ pub(crate) enum Rubbish {
 }
 
 /// Removes directories that nobody needs any more.
-pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox, log_dir: &LogDir) {
+pub(crate) fn sweep(
+    rubbish: Receiver<Rubbish>,
+    inbox: &Inbox,
+    log_dir: &LogDir,
+    data_dir: &Path,
+    here: &Here,
+    owners: impl Fn() -> Owners,
+) {
     for item in rubbish {
         let (dir, removed) = match &item {
             Rubbish::Directory(path) | Rubbish::Folder { path, .. } => (path, remove_tree(path)),
             Rubbish::Logs(path) => (path, log_dir.remove_tree(path)),
+            Rubbish::Strangers => {
+                logs::sweep_strangers(log_dir, data_dir, here, &owners);
+                continue;
+            }
             Rubbish::Run { log, message } => {
                 for removed in [logs::remove(log_dir, log), fs::remove_file(message)] {
                     if let Err(e) = removed
@@ -289,12 +306,12 @@ pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox, log_dir: &LogDir)
     }
 }
 
-/// Sees what directories and logs hold, and what the disk has left. `collect` is asked to make room before any pod has to, and says
-/// whether it did.
+/// Sees what directories and logs hold, and what the disk has left. Before any pod has to make room, `collect` is asked to, which
+/// says whether it did, and then what there is of logs.
 pub(crate) fn measure(
     watched: Receiver<Vec<Watched>>,
     data_dir: &Path,
-    log_dir: &LogDir,
+    mut room: Room,
     inbox: &Inbox,
     reserve_bytes: u64,
     collect: impl Fn() -> bool,
@@ -302,8 +319,8 @@ pub(crate) fn measure(
     for list in watched {
         let size = |item: Watched| {
             let found = match item.what {
-                What::Log(_) => logs::size(log_dir, &item.path).map(|bytes| Use { bytes, inodes: 0 }),
-                What::EmptyDir(_) | What::Claim(_) | What::Messages | What::Upper(..) => {
+                What::Log(_) => logs::size(&room.dir, &item.path).map(|bytes| Use { bytes, inodes: 0 }),
+                What::EmptyDir(_) | What::Claim(_) | What::Messages | What::Upper(..) | What::Logs => {
                     used(&item.path, item.most)
                 }
             };
@@ -315,10 +332,15 @@ pub(crate) fn measure(
                 }
             }
         };
-        let sizes = list.into_iter().filter_map(size).collect();
+        let mut sizes: Vec<(Uid, What, Use)> = list.into_iter().filter_map(size).collect();
         let mut disk = disk(data_dir);
         if disk.as_ref().is_some_and(|disk| disk.free_bytes < reserve_bytes) && collect() {
             disk = self::disk(data_dir);
+        }
+        let found = room.look(disk.map(|disk| disk.lacking(reserve_bytes)).unwrap_or_default());
+        sizes.extend(found.here.into_iter().map(|(pod, used)| (pod, What::Logs, used)));
+        if found.has_removed {
+            disk = None;
         }
         inbox.push([Input::Measured(Measured { sizes, disk })]);
     }

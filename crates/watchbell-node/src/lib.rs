@@ -46,7 +46,7 @@ use examine::{Examiner, Gate, Known, Unjudged};
 use executor::Executor;
 use image::{Fetcher, InUse, NodeImages, make_room};
 use inbox::Inbox;
-use logs::{Live, LogDir, Logs};
+use logs::{Counted, Here, Live, LogDir, Logs, Room as LogRoom, Tally};
 use seccomp::SeccompProfiles;
 use sessions::{NodeSessions, SharedSpawner};
 
@@ -62,6 +62,7 @@ pub struct Node {
     images: Arc<dyn Images>,
     sessions: Arc<dyn Sessions>,
     known: Arc<Known>,
+    logs_held: Arc<Tally>,
     spawner: Arc<SharedSpawner>,
     thread: JoinHandle<()>,
     /// Their ends are those of the threads that watch devices and arrays.
@@ -97,18 +98,33 @@ impl Node {
         .map_err(Error::thread)?;
         let (rubbish, to_remove) = channel();
         let (told, logs) = (inbox.clone(), LogDir::new(options.spawner.log_dir.clone()));
-        let (logs_to_remove, logs_to_measure) = (logs.clone(), logs.clone());
-        spawn("node-sweep", move || executor::sweep(to_remove, &told, &logs_to_remove))?;
+        let (here, log_marks) = (Arc::new(Here::default()), options.data_dir.clone());
+        let (logs_to_remove, pods_here, data_dir) = (logs.clone(), here.clone(), options.data_dir.clone());
+        let state = snapshots.clone();
+        spawn("node-sweep", move || {
+            let owners = || place::owners(&state());
+            executor::sweep(to_remove, &told, &logs_to_remove, &data_dir, &pods_here, owners);
+        })?;
+        let report = Arc::new(report);
+        let (state, told) = (snapshots.clone(), report.clone());
+        let logs_held = Arc::new(Tally::default());
+        let room = LogRoom {
+            dir: logs.clone(),
+            data_dir: options.data_dir.clone(),
+            here: here.clone(),
+            owners: Box::new(move || place::owners(&state())),
+            bytes_max: options.logs_bytes,
+            tally: logs_held.clone(),
+            tell: Box::new(move |said| told(said)),
+            counted: Counted::default(),
+        };
         let (watched, to_measure) = channel();
         let told = inbox.clone();
         let data_dir = options.data_dir.clone();
         let (reserve, images, used) = (options.disk_reserve_bytes, store.clone(), in_use.clone());
         spawn("node-measure", move || {
-            executor::measure(to_measure, &data_dir, &logs_to_measure, &told, reserve, || {
-                make_room(&images, &used)
-            });
+            executor::measure(to_measure, &data_dir, room, &told, reserve, || make_room(&images, &used));
         })?;
-        let report = Arc::new(report);
         let known = Arc::new(Known::default());
         let (heard, told) = (inbox.clone(), report.clone());
         let examiner = Examiner::start(
@@ -165,6 +181,7 @@ impl Node {
             seccomp: SeccompProfiles::open(&options)?,
             data_dir: options.data_dir.clone(),
             log_dir: logs.clone(),
+            here: here.clone(),
             node_name: options.node_name.clone(),
             host_ip: "127.0.0.1".into(),
             log: options.log,
@@ -215,7 +232,8 @@ impl Node {
                 live: live.clone(),
                 spawner: shared.clone(),
             }),
-            logs: Arc::new(Logs { dir: logs, live }),
+            logs: Arc::new(Logs { dir: logs, live, here, data_dir: log_marks }),
+            logs_held,
             images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
             known,
             spawner: shared,
@@ -237,10 +255,10 @@ impl Node {
         self.sessions.clone()
     }
 
-    /// Gives what is known of the database of advisories and of the spawner, in Prometheus' text form.
+    /// Gives what is known of the database of advisories, of logs and of the spawner, in Prometheus' text form.
     pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
-        let (known, spawner) = (self.known.clone(), self.spawner.clone());
-        move || format!("{}{}", known.metrics(), spawner.metrics())
+        let (known, logs, spawner) = (self.known.clone(), self.logs_held.clone(), self.spawner.clone());
+        move || format!("{}{}{}", known.metrics(), logs.metrics(), spawner.metrics())
     }
 
     /// Waits until the node has ended, after its last command.

@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
+use watchbell_api::quantity::{Format, Quantity};
 
 /// Directories within directories that are followed, each of which holds a descriptor. What is nested deeper could hide
 /// anything, so it counts as too much.
@@ -16,7 +17,7 @@ const BLOCK_BYTES: u64 = 512;
 const LINKED_MAX: usize = 1 << 20;
 
 /// What is taken of a file system: its own counts, whatever a file says it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Use {
     pub bytes: u64,
     pub inodes: u64,
@@ -24,6 +25,19 @@ pub(crate) struct Use {
 
 impl Use {
     pub(crate) const MAX: Use = Use { bytes: u64::MAX, inodes: u64::MAX };
+
+    /// What one thing takes.
+    pub(crate) fn of(stat: &Stat) -> Use {
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+        Use { bytes: blocks.saturating_mul(BLOCK_BYTES), inodes: 1 }
+    }
+
+    pub(crate) fn plus(self, other: Use) -> Use {
+        Use {
+            bytes: self.bytes.saturating_add(other.bytes),
+            inodes: self.inodes.saturating_add(other.inodes),
+        }
+    }
 
     fn is_more_than(&self, most: &Use) -> bool {
         self.bytes > most.bytes || self.inodes > most.inodes
@@ -60,9 +74,7 @@ pub(crate) fn used(path: &Path, most: Use) -> io::Result<Use> {
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let is_alone = is_directory || stat.st_nlink == 1;
         if is_alone || is_new(&mut linked, stat.st_ino, LINKED_MAX) {
-            let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
-            total.bytes = total.bytes.saturating_add(bytes);
-            total.inodes += 1;
+            total = total.plus(Use::of(&stat));
         }
         if total.is_more_than(&most) {
             return Ok(total);
@@ -80,6 +92,11 @@ pub(crate) fn used(path: &Path, most: Use) -> io::Result<Use> {
         }
     }
     Ok(total)
+}
+
+/// As people are told it.
+pub(crate) fn amount(bytes: u64) -> String {
+    Quantity::from_units(i64::try_from(bytes).unwrap_or(i64::MAX), Format::BinarySi).to_string()
 }
 
 /// Whether a file with several names is seen for the first time, as far as that is remembered.

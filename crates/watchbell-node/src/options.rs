@@ -31,9 +31,12 @@ pub struct NodeOptions {
     pub scratch_bytes: u64,
     /// Bytes of an `emptyDir` on disk that has no `sizeLimit`.
     pub empty_dir_bytes: u64,
-    /// When the data directory's file system has less left, the pod that holds most of it is evicted.
+    /// When the data directory's file system has less left, what nobody uses is removed, and then the pod that holds most of it
+    /// is evicted.
     pub disk_reserve_bytes: u64,
     pub log: LogLimits,
+    /// Bytes of the logs of all pods that have ended: beyond, the oldest go.
+    pub logs_bytes: u64,
     /// The index of advisories, or the directory that it lies in; there need be none.
     pub advisories: PathBuf,
     /// Files that `seccompProfile.localhostProfile` names, as kubelet has them below its root directory.
@@ -101,6 +104,7 @@ impl NodeOptions {
             empty_dir_bytes: 10 << 30,
             disk_reserve_bytes: 0,
             log: LogLimits::default(),
+            logs_bytes: u64::MAX,
             array_keys: Vec::new(),
             array_memory_bytes: 1 << 30,
             array_chunks_max: 1 << 20,

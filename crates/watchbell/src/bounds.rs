@@ -38,6 +38,10 @@ pub(crate) struct Bounds {
     /// Log files kept of each run of a container
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     container_log_max_files: u32,
+    /// The logs of pods that have ended may hold so much together, by default a quarter of the disk; beyond, the oldest are
+    /// removed, of the namespace that holds most
+    #[arg(long, value_name = "SIZE")]
+    log_disk: Option<Bytes>,
     /// How much a container may print a second; who prints faster waits, and nothing is lost
     #[arg(long, value_name = "SIZE", default_value = "10Mi")]
     log_rate: Bytes,
@@ -62,6 +66,10 @@ impl FromStr for Bytes {
 
 /// The keeper's files hold at least a few lines.
 const LOG_SIZE_MIN: u64 = 4096;
+/// Below this hardly a log would be found again.
+const LOG_DISK_MIN: u64 = 1 << 20;
+/// Of the disk, one of so many is for logs of the past.
+const LOG_DISK_PART: u64 = 4;
 /// A page a second.
 const IO_RATE_MIN: u64 = 4096;
 /// A directory itself takes a block.
@@ -106,6 +114,10 @@ impl Bounds {
         options.log = LogLimits {
             max_bytes: least("container-log-max-size", self.container_log_max_size, LOG_SIZE_MIN)?,
             max_files: self.container_log_max_files,
+        };
+        options.logs_bytes = match self.log_disk {
+            Some(size) => least("log-disk", size, LOG_DISK_MIN)?,
+            None => total.ephemeral_storage_bytes / LOG_DISK_PART,
         };
         options.empty_dir_bytes = least("empty-dir-size", self.empty_dir_size, EMPTY_DIR_MIN)?;
         options.disk_reserve_bytes = kept.disk_of(total.ephemeral_storage_bytes);
@@ -163,6 +175,7 @@ mod tests {
         assert_eq!(bounds.kept().unwrap(), Kept::default());
         let options = options(&bounds).unwrap();
         assert_eq!(options.log, LogLimits::default());
+        assert_eq!(options.logs_bytes, 256 << 20);
         assert_eq!((options.empty_dir_bytes, options.disk_reserve_bytes), (10 << 30, (1 << 30) / 10));
         assert_eq!(options.spawner.bounds, watchbell_sandbox::Bounds::default());
     }
@@ -174,9 +187,11 @@ mod tests {
         let kept = bounds.unwrap().kept().unwrap();
         let reserved = Reserved { memory_bytes: Some(3 << 29), pids: Some(2000) };
         assert_eq!(kept, Kept { reserved, disk_bytes: Some(1_000_000_000) });
-        let bounds = parse(&["--log-rate=2Ki", "--log-burst=1Mi", "--container-log-max-files=2"]).unwrap();
+        let bounds =
+            parse(&["--log-rate=2Ki", "--log-burst=1Mi", "--log-disk=1Gi", "--container-log-max-files=2"])
+                .unwrap();
         let options = options(&bounds).unwrap();
-        assert_eq!(options.log.max_files, 2);
+        assert_eq!((options.log.max_files, options.logs_bytes), (2, 1 << 30));
         assert_eq!(options.spawner.bounds.log_rate, LogRate { bytes_per_second: 2048, burst_bytes: 1 << 20 });
     }
 
@@ -187,6 +202,7 @@ mod tests {
             (&["--system-reserved", "cpu=1"], "can be reserved"),
             (&["--system-reserved", "memory=-1"], "is no size"),
             (&["--system-reserved", "pid=1,pid=2"], "twice"),
+            (&["--log-disk", "1Ki"], "--log-disk 1024 is less than 1048576"),
             (&["--log-rate", "0"], "--log-rate 0 is less than 1024"),
             (&["--container-io-read-bps", "1"], "--container-io-read-bps 1 is less than 4096"),
             (&["--container-log-max-size", "1Ki"], "--container-log-max-size 1024 is less than 4096"),

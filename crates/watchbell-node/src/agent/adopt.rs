@@ -74,7 +74,8 @@ impl Agent {
         self.remember_images(&mut pod);
         self.effects.extend(Self::renewed_egress(&pod));
         self.greet(&mut pod, arrays.err(), now);
-        self.watch.begin(&pod, now);
+        self.watch.begin(&pod);
+        self.site.here.begin(LogPlace::of(&pod.assignment), uid);
         self.pods.insert(uid, pod);
         self.touch(uid);
     }
@@ -143,6 +144,8 @@ impl Agent {
         self.commit_adopted();
         self.abandon_drafts();
         self.effects.push(Effect::SweepVolumes(self.pods.keys().copied().collect()));
+        self.site.here.complete();
+        self.effects.push(Effect::SweepLogs);
     }
 
     fn drop_strangers(&mut self, strangers: HashMap<u128, Vec<TableEntry>>) {

@@ -113,6 +113,8 @@ pub(crate) enum Effect {
     RemoveFolder(Arc<str>),
     /// Remove the volumes of all pods but these: a crash may have left some.
     SweepVolumes(Vec<Uid>),
+    /// Remove the logs, and what is kept beside them, of whom nobody knows any more.
+    SweepLogs,
 }
 
 /// A directory, or the files of a log, whose size is watched.
@@ -130,8 +132,10 @@ pub(crate) struct Watched {
 pub(crate) enum What {
     /// By the volume's name.
     EmptyDir(String),
-    /// Of the container at this position, init containers first.
+    /// Of the container at this position, init containers first. It counts towards limits.
     Log(usize),
+    /// All logs of the pod. They count when the disk is short, and are looked at then.
+    Logs,
     /// By the claim's name.
     Claim(String),
     /// The files of the pod's termination messages.
@@ -144,6 +148,7 @@ pub(crate) enum What {
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub sizes: Vec<(Uid, What, Use)>,
+    /// `None`: not known, or logs were removed and how much is free for that shows in a moment.
     pub disk: Option<Disk>,
 }
 
@@ -153,4 +158,21 @@ pub(crate) struct Disk {
     pub free_bytes: u64,
     pub inodes: u64,
     pub free_inodes: u64,
+}
+
+/// Of a file system's inodes, kubelet's threshold: one of so many is left.
+const INODES_FREE_PART: u64 = 20;
+
+impl Disk {
+    pub(crate) fn inodes_reserve(&self) -> u64 {
+        self.inodes / INODES_FREE_PART
+    }
+
+    /// What it has less than is kept free.
+    pub(crate) fn lacking(&self, reserve_bytes: u64) -> Use {
+        Use {
+            bytes: reserve_bytes.saturating_sub(self.free_bytes),
+            inodes: self.inodes_reserve().saturating_sub(self.free_inodes),
+        }
+    }
 }

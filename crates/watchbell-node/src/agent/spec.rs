@@ -21,7 +21,7 @@ use super::remembered::Remembered;
 use crate::LogLimits;
 use crate::examine::Gate;
 use crate::image::Prepared;
-use crate::logs::LogDir;
+use crate::logs::{Here, LogDir};
 use crate::place::{LogPlace, folder, volumes_dir};
 use crate::seccomp::{Asker, SeccompProfiles};
 
@@ -34,6 +34,7 @@ const SHM_BYTES: u64 = 64 << 20;
 pub(crate) struct Site {
     pub data_dir: PathBuf,
     pub log_dir: LogDir,
+    pub here: Arc<Here>,
     pub node_name: Arc<str>,
     pub host_ip: Arc<str>,
     pub machine: Machine,

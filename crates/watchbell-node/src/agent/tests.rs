@@ -31,7 +31,7 @@ use watchbell_sandbox::{
 };
 
 use super::remembered::{self, Remembered};
-use super::{Agent, Effect, Input, Machine, Now, Prerequisite, Site};
+use super::{Agent, Effect, Input, Machine, Measured, Now, Prerequisite, Site};
 use crate::examine::{Gate, Unjudged};
 use crate::image::{FetchError, FetchKind, FetchRequest, InUse, Prepared};
 use crate::options::LogLimits;
@@ -75,6 +75,7 @@ fn site(lookup: Lookup) -> Site {
     Site {
         data_dir: "/data".into(),
         log_dir: crate::logs::LogDir::new("/data/logs".into()),
+        here: Arc::default(),
         node_name: "watchbell".into(),
         host_ip: "127.0.0.1".into(),
         machine: Machine {
@@ -290,6 +291,11 @@ impl Bench {
                 self.starts.push((id, *host_ids, settings.clone()));
                 false
             }
+            // The disk alone.
+            Effect::Measure(watched) if watched.is_empty() => {
+                self.agent.take(Input::Measured(Measured::default()), self.now);
+                false
+            }
             // Each pod that is taken over is told it.
             Effect::ChangeEgress { uid, egress } => {
                 self.egresses.push((uid.0, egress.clone()));
@@ -389,6 +395,7 @@ impl Bench {
             Effect::Report(Report::VolumeRemoved { name, error }) => {
                 format!("removed {name}{}", error.map(|why| format!(" not: {why}")).unwrap_or_default())
             }
+            Effect::SweepLogs => "sweep logs".to_owned(),
             Effect::SweepVolumes(keep) => format!("sweep volumes but of {}", keep.len()),
             Effect::RemoveLogs(dir) => format!("remove logs {}", dir.display()),
             Effect::Report(Report::Event { uid, warning, reason, .. }) => {

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   every 10 s: Measure ─▶ emptyDirs, logs, claims, free space ─▶ Measured ─▶ excess · pressure ─▶ evict, or say so
+//!                           └─ too little is free ─▶ images, logs of pods that have ended
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use watchbell_api::Uid;
-use watchbell_api::quantity::{Format, Quantity};
 
 use super::arrays;
 use super::claim::Bound;
@@ -17,22 +17,21 @@ use super::plan::{Plan, VolumePlan};
 use super::pod::Pod;
 use super::spec::{MESSAGES, container_at, has_messages};
 use super::{Agent, Effect, Now};
-use crate::measure::Use;
+use crate::measure::{Use, amount};
 use crate::place::{LogPlace, folder, volumes_dir};
 
 /// Kubelet's eviction manager looks as often.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Of a file system's inodes, kubelet's threshold: one of so many is left.
-const INODES_FREE_PART: u64 = 20;
 
 /// Of a termination message 4 KiB are ever read. Its file lies on the disk, where a write has no bound of its own.
 const MESSAGES_MOST: Use = Use { bytes: 16 << 20, inodes: u64::MAX };
 
-/// The pods whose directories are watched.
+/// The disk, and the pods whose directories are watched.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     pods: BTreeSet<Uid>,
-    next_at: Duration,
+    /// `None`: nothing was asked yet.
+    next_at: Option<Duration>,
     /// One look at a time, however long it takes.
     is_looking: bool,
     /// Claims that hold more than was asked for, which was said.
@@ -40,11 +39,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn begin(&mut self, pod: &Pod, now: Now) {
+    pub(super) fn begin(&mut self, pod: &Pod) {
         if pod.plan.uses_disk() || has_messages(&pod.assignment) || arrays::uses_disk(pod) {
-            if self.pods.is_empty() {
-                self.next_at = now.mono + PERIOD;
-            }
             self.pods.insert(pod.assignment.uid);
         }
     }
@@ -53,15 +49,22 @@ impl Watch {
         self.pods.remove(&uid);
     }
 
-    /// When to look next, if there is something to look at.
-    pub(super) fn wake_at(&self) -> Option<Duration> {
-        (!self.pods.is_empty() && !self.is_looking).then_some(self.next_at)
+    /// When to look next, unless a look is under way.
+    fn due_at(&self) -> Option<Duration> {
+        self.next_at.filter(|_| !self.is_looking)
     }
 }
 
 impl Agent {
+    /// When something may be written that has to be looked at: every pod has logs. While there is none, the disk is looked at
+    /// whenever something else happens.
+    pub(super) fn look_at(&self) -> Option<Duration> {
+        self.watch.due_at().filter(|_| !self.pods.is_empty())
+    }
+
     pub(super) fn look_at_sizes(&mut self, now: Now) {
-        if self.watch.wake_at().is_none_or(|at| at > now.mono) {
+        self.watch.next_at.get_or_insert(now.mono + PERIOD);
+        if self.watch.due_at().is_none_or(|at| at > now.mono) {
             return;
         }
         let mut watched = Vec::new();
@@ -69,11 +72,9 @@ impl Agent {
         for pod in self.watch.pods.iter().filter_map(|uid| self.pods.get(uid)).filter(|pod| !pod.is_over) {
             self.watched_of(pod, &mut claims, &mut watched);
         }
-        self.watch.next_at = now.mono + PERIOD;
-        if !watched.is_empty() {
-            self.watch.is_looking = true;
-            self.effects.push(Effect::Measure(watched));
-        }
+        self.watch.next_at = Some(now.mono + PERIOD);
+        self.watch.is_looking = true;
+        self.effects.push(Effect::Measure(watched));
     }
 
     fn watched_of(&self, pod: &Pod, claims: &mut BTreeSet<String>, out: &mut Vec<Watched>) {
@@ -133,7 +134,8 @@ impl Agent {
                 self.evict(*uid, message, now);
             }
         }
-        if let Some(disk) = measured.disk.filter(|disk| self.is_short(disk)) {
+        let reserve = self.site.machine.disk_reserve_bytes;
+        if let Some(disk) = measured.disk.filter(|disk| disk.lacking(reserve) != Use::default()) {
             self.make_room(&pods, disk, now);
         }
     }
@@ -168,15 +170,11 @@ impl Agent {
         }
     }
 
-    fn is_short(&self, disk: &Disk) -> bool {
-        disk.free_bytes < self.site.machine.disk_reserve_bytes
-            || disk.free_inodes < disk.inodes / INODES_FREE_PART
-    }
-
-    /// The disk is nearly full: the journal and the images need what is left. The pod goes whose end gives most back.
+    /// The disk is nearly full, and nothing is left that nobody uses: the journal and the images need what is free. The pod goes
+    /// whose end gives most back.
     fn make_room(&mut self, pods: &BTreeMap<Uid, Vec<(What, Use)>>, disk: Disk, now: Now) {
         let reserve = self.site.machine.disk_reserve_bytes;
-        let lacks_bytes = disk.free_bytes < reserve;
+        let lacks_bytes = disk.lacking(reserve).bytes > 0;
         let most = pods
             .iter()
             .filter(|(uid, _)| self.pods.get(uid).is_some_and(|p| !p.life.is_ending()))
@@ -196,7 +194,7 @@ impl Agent {
             format!(
                 "The node was low on resource: inodes. Threshold quantity: {}, available: {}. The pod was using {freed}, the \
                  most of all. ",
-                disk.inodes / INODES_FREE_PART,
+                disk.inodes_reserve(),
                 disk.free_inodes
             )
         };
@@ -204,13 +202,11 @@ impl Agent {
     }
 }
 
-/// What the end of a pod gives back: a claim outlives it.
+/// What the end of a pod gives back: a claim outlives it. Its logs may go then, before another pod has to; those that are looked
+/// at by themselves are among all of them.
 fn freed(sizes: &[(What, Use)]) -> Use {
-    let own = sizes.iter().filter(|(what, _)| !matches!(what, What::Claim(_)));
-    own.fold(Use::default(), |sum, (_, used)| Use {
-        bytes: sum.bytes.saturating_add(used.bytes),
-        inodes: sum.inodes.saturating_add(used.inodes),
-    })
+    let own = sizes.iter().filter(|(what, _)| !matches!(what, What::Claim(_) | What::Log(_)));
+    own.fold(Use::default(), |sum, (_, used)| sum.plus(*used))
 }
 
 /// Why a pod has taken more than it may, in kubelet's words where it has them.
@@ -264,7 +260,7 @@ fn excess(plan: &Plan, sizes: &[(What, Use)]) -> Option<String> {
                     ));
                 }
             }
-            What::Claim(_) => {}
+            What::Claim(_) | What::Logs => {}
         }
     }
     if let Some(limit) = plan.disk_limit.filter(|limit| total > limit.as_bytes()) {
@@ -277,8 +273,4 @@ fn excess(plan: &Plan, sizes: &[(What, Use)]) -> Option<String> {
         let name = &container_at(&plan.spec, *ordinal).name;
         Some(format!("Container {name} exceeded its local ephemeral storage limit {:?}. ", limit.to_string()))
     })
-}
-
-fn amount(bytes: u64) -> String {
-    Quantity::from_units(i64::try_from(bytes).unwrap_or(i64::MAX), Format::BinarySi).to_string()
 }

@@ -5,10 +5,11 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -37,6 +38,32 @@ impl LogDir {
     /// The directory that a log lies in. `None`: it is not there.
     pub(super) fn folder(&self, log: &Path) -> io::Result<Option<Folder>> {
         Ok(self.parent(log)?.map(|(dir, _)| Folder(dir)))
+    }
+
+    /// Hands over each thing that lies in a directory; none where there is no such directory.
+    pub(super) fn each(
+        &self,
+        path: &Path,
+        mut each: impl FnMut(&Folder, &Path, &Stat) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(root) = self.root()? else { return Ok(()) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Some(dir) = found(beneath(&root, path, flags)).map_err(|e| named(path, e))? else {
+            return Ok(());
+        };
+        let folder = Folder(dir);
+        for entry in Dir::read_from(&folder.0)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            // Gone meanwhile, if it is not there.
+            if let Some(stat) = found(statat(&folder.0, name, AtFlags::SYMLINK_NOFOLLOW))? {
+                each(&folder, Path::new(name), &stat)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a directory with all that is in it.

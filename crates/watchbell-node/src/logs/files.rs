@@ -66,6 +66,11 @@ impl Files {
         Ok(Files { dir, base, queue, current, successor: None })
     }
 
+    /// Whether there was none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.is_none()
+    }
+
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Got> {
         loop {
             let Some(current) = &mut self.current else {

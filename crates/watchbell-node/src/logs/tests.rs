@@ -28,7 +28,12 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs { dir: LogDir::new(dir.path().to_owned()), live: Arc::new(Live::default()) };
+        let logs = Logs {
+            dir: LogDir::new(dir.path().to_owned()),
+            live: Arc::new(Live::default()),
+            here: Arc::default(),
+            data_dir: dir.path().to_owned(),
+        };
         Place { dir, logs }
     }
 

@@ -44,7 +44,7 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
             std::io::ErrorKind::NotFound => ApiError::new(
                 Reason::NotFound,
                 format!(
-                    "the log of pod {name:?} is not there: it was never written, or was removed with its run"
+                    "the log of pod {name:?} is not there: it was never written, or was removed to make room"
                 ),
             ),
             _ => ApiError::internal(format!(

@@ -60,6 +60,35 @@ fn a_reserve_beyond_the_machine_is_refused() {
 }
 
 #[test]
+fn logs_of_the_past_make_room_and_that_is_told() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox_and(|_| vec!["--log-disk=1Mi".to_owned()]);
+    stand.apply(&job("large", "", "busybox yes | busybox head -c 3000000"));
+    assert!(condition(&stand.finished("default", "large"), "Complete"));
+    stand.until("its log went", |stand| {
+        let done = stand.watchbell(&["logs", "job/large"]);
+        done.code != Some(0) && done.err.contains("removed to make room")
+    });
+    stand.until("an event says so", |stand| {
+        let events = stand.get(&["events"]);
+        let is_it = |event: &Value| {
+            event["reason"] == "LogsRemoved"
+                && event["message"]
+                    .as_str()
+                    .is_some_and(|m| m.contains("a pod that has ended") && m.contains("--log-disk"))
+        };
+        events["items"].as_array().is_some_and(|list| list.iter().any(is_it))
+    });
+    // There is room for others.
+    stand.apply(&job("small", "", "echo hello"));
+    assert!(condition(&stand.finished("default", "small"), "Complete"));
+    assert_eq!(stand.watchbell(&["logs", "job/small"]).ok(), "hello\n");
+    stand.end();
+}
+
+#[test]
 fn a_container_that_prints_too_fast_waits_and_is_told() {
     if is_left_out(&["busybox"]) {
         return;

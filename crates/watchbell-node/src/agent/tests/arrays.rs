@@ -332,7 +332,11 @@ fn a_server_that_comes_later_commits_what_the_spawner_holds() {
     // Whether it was asked to end is said before all are known.
     bench.expect(&[]);
     bench.tell(Input::Command(Command::Synced));
-    bench.expect(&["sweep volumes but of 1", "commit 1 index 1 from volume 0 by docker.io/library/tool"]);
+    bench.expect(&[
+        "sweep volumes but of 1",
+        "sweep logs",
+        "commit 1 index 1 from volume 0 by docker.io/library/tool",
+    ]);
     bench.committed(1, 2);
     bench.expect(&["committed 1 obs[1] attempt 7: 2 keys, 20 bytes", "report 1 Succeeded Completed=0"]);
     // One whose end was told has committed before.
@@ -413,7 +417,7 @@ fn drafts_are_given_up_once_their_pods_are_gone() {
     bench.tell(Input::Command(Command::AbandonDrafts { namespace: "ns".into(), run: JOB }));
     bench.expect(&[]);
     bench.tell(Input::Command(Command::Synced));
-    bench.expect(&["abandon ns 2748", "sweep volumes but of 0"]);
+    bench.expect(&["abandon ns 2748", "sweep volumes but of 0", "sweep logs"]);
 }
 
 #[test]

@@ -18,6 +18,32 @@ pub(crate) fn state(round: usize, specs: &[Value]) -> Arc<Snapshot> {
 
 /// The same with CronJobs of these names that refer to these images.
 pub(crate) fn state_with(round: usize, specs: &[Value], crons: &[(&str, &str)]) -> Arc<Snapshot> {
+    let mut objects = Vec::new();
+    for (n, spec) in specs.iter().enumerate() {
+        objects.push((
+            Resource::ImagePolicy,
+            json!({
+                "apiVersion": "watchbell.dev/v1alpha1", "kind": "ImagePolicy",
+                "metadata": {"name": format!("p{round}-{n}")}, "spec": spec,
+            }),
+        ));
+    }
+    for (name, image) in crons {
+        let pod = json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": image, "command": ["x"]}]});
+        objects.push((
+            Resource::CronJob,
+            json!({
+                "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": {
+                    "schedule": "@yearly", "jobTemplate": {"spec": {"template": {"spec": pod}}},
+                },
+            }),
+        ));
+    }
+    state_of(objects)
+}
+
+/// The state of a server with these in the namespace of the tests.
+pub(crate) fn state_of(objects: Vec<(Resource, Value)>) -> Arc<Snapshot> {
     let now = jiff::Timestamp::from_second(WALL).unwrap();
     let mut world = World::new(Config {
         machine: Described::default(),
@@ -45,25 +71,8 @@ pub(crate) fn state_with(round: usize, specs: &[Value], crons: &[(&str, &str)]) 
         world.write(request, now).unwrap();
     };
     create(Resource::Namespace, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}));
-    for (n, spec) in specs.iter().enumerate() {
-        create(
-            Resource::ImagePolicy,
-            json!({
-                "apiVersion": "watchbell.dev/v1alpha1", "kind": "ImagePolicy",
-                "metadata": {"name": format!("p{round}-{n}")}, "spec": spec,
-            }),
-        );
-    }
-    for (name, image) in crons {
-        let pod = json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": image, "command": ["x"]}]});
-        create(
-            Resource::CronJob,
-            json!({
-                "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": {
-                    "schedule": "@yearly", "jobTemplate": {"spec": {"template": {"spec": pod}}},
-                },
-            }),
-        );
+    for (resource, object) in objects {
+        create(resource, object);
     }
     world.settle(now);
     world.take_stage(now);

@@ -142,7 +142,7 @@ fn an_image_that_cannot_be_had_is_asked_for_again() {
     bench.not_fetched("ErrImagePull");
     let effects = bench.effects();
     assert!(effects.contains(&"report 1 Pending ImagePullBackOff".into()), "{effects:?}");
-    assert_eq!(bench.wake_at, Some(bench.now.mono + Duration::from_secs(20)));
+    assert_eq!(bench.agent.pods[&Uid(1)].wake_at, Some(bench.now.mono + Duration::from_secs(20)));
     bench.wait(20);
     bench.effects();
     bench.fetched(&image("tool", program()));

@@ -46,6 +46,7 @@ fn what_runs_is_taken_over_and_what_nobody_knows_is_ended() {
             "acknowledge 9/0/0",
             "release 8 with volumes",
             "release 9 with volumes",
+            "sweep logs",
             "sweep volumes but of 2"
         ]
     );
@@ -59,7 +60,7 @@ fn what_runs_is_taken_over_and_what_nobody_knows_is_ended() {
 fn a_stranger_that_still_ran_is_acknowledged_when_it_has_ended() {
     let mut bench = Bench::with(nothing(), vec![running(id(8, 0, 0))]);
     bench.tell(Input::Command(Command::Synced));
-    bench.expect(&["release 8 with volumes", "sweep volumes but of 0"]);
+    bench.expect(&["release 8 with volumes", "sweep volumes but of 0", "sweep logs"]);
     bench.exits(id(8, 0, 0), 137);
     bench.expect(&["acknowledge 8/0/0"]);
 }

@@ -1,7 +1,7 @@
 //! What pods take of the disk.
 
 use super::*;
-use crate::agent::{Disk, Measured, What};
+use crate::agent::{Disk, What};
 use crate::measure::Use;
 
 const MIB: u64 = 1 << 20;
@@ -165,6 +165,44 @@ fn who_holds_most_goes_when_the_disk_is_full() {
     // File systems that count no inodes.
     let none = Disk { inodes: 0, free_inodes: 0, ..ROOM };
     assert_eq!(evicted(&mut looked_at(limited(1)), &sizes, none), None);
+}
+
+/// Every pod has logs, and what they hold is looked at while the disk is short.
+#[test]
+fn a_pod_that_holds_nothing_but_logs_is_seen() {
+    let mut bench = looked_at(pod(1, &spec(json!({}))));
+    let (effects, _) = bench.agent.settle(bench.now);
+    assert!(matches!(&effects[..], [Effect::Measure(watched)] if watched.is_empty()), "{effects:?}");
+    let short = Disk { free_bytes: MIB - 1, ..ROOM };
+    let logs = (Uid(1), What::Logs, Use { bytes: 2 * MIB, inodes: 2 });
+    // That is among all of them.
+    let again = (Uid(1), What::Log(0), Use { bytes: MIB, inodes: 0 });
+    let message = evicted(&mut bench, &[again, logs], short).unwrap();
+    assert!(message.ends_with("The pod was using 2Mi, the most of all. "), "{message}");
+}
+
+/// Its logs stay until it has ended and that is known.
+#[test]
+fn where_a_pod_logs_is_known_as_long_as_it_is_here() {
+    let mut bench = Bench::new();
+    let place = crate::place::LogPlace::of(&index(1, &spec(json!({}))));
+    bench.begin(index(1, &spec(json!({}))));
+    let here = bench.agent.site.here.clone();
+    assert_eq!((here.pod_at(&place), here.is_complete()), (Some(Uid(1)), false));
+    bench.tell(Input::Command(Command::Synced));
+    assert!(here.is_complete());
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    bench.runs(id(1, 0, 0));
+    bench.exits(id(1, 0, 0), 0);
+    bench.effects();
+    assert_eq!(here.pod_at(&place), Some(Uid(1)));
+    assert_eq!(bench.wake_at, Some(bench.now.mono + Duration::from_secs(10)), "to look at the disk");
+    bench.acknowledge(1);
+    assert_eq!(here.pod_at(&place), None);
+    bench.effects();
+    assert_eq!(bench.agent.look_at(), None, "nobody is waked for who is gone");
 }
 
 #[test]
