@@ -375,9 +375,12 @@ impl Shipper {
 
     /// The target lost what it had from `next` on: it is read and sent again.
     pub fn set_back(&mut self, next: u64) {
-        let mut counts = self.counts;
-        counts.retried += self.acknowledged.saturating_sub(next);
-        *self = Shipper { counts, trouble: self.trouble.take(), ..Shipper::new(self.limits.clone(), next) };
+        self.counts.retried += self.acknowledged.saturating_sub(next);
+        self.queue.clear();
+        self.batch = Pending { items: Vec::new(), doubts: Vec::new() };
+        self.dead.clear();
+        self.is_at_end = false;
+        (self.read_next, self.acknowledged, self.persisted) = (next, next, next);
     }
 
     /// Everything before this index is acknowledged.
