@@ -125,6 +125,14 @@ impl LogFiles {
         self.held.store(false, Ordering::SeqCst);
     }
 
+    /// Ends the thread and goes on without one.
+    #[cfg(test)]
+    pub(crate) fn stop(&mut self) {
+        self.ask = sync_channel(1).0;
+        let ended = std::mem::replace(&mut self.thread, std::thread::spawn(|| {}));
+        ended.join().unwrap();
+    }
+
     /// Publishes the last entries and ends the thread.
     pub(crate) fn end(self) {
         drop(self.ask);
