@@ -22,6 +22,7 @@ mod exit;
 mod issuers;
 mod job;
 mod kubeconfig;
+mod log;
 mod log_follow;
 mod machine;
 mod manifest;

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use watchbell_sandbox::{Confinement, Directory, confined};
 
-use crate::output;
+use crate::{log, output};
 
 /// Runs a helper of the sandbox when this process is one.
 pub(crate) fn main() -> Option<ExitCode> {
@@ -24,11 +24,11 @@ pub(crate) fn main() -> Option<ExitCode> {
         _ => return None,
     };
     // Standard error is `run/spawner.log` in the data directory.
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
-        .init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    if let Err(error) = log::to_stderr(filter, false) {
+        output::note(&format!("cannot log: {error}"));
+        return Some(ExitCode::FAILURE);
+    }
     Some(run(arguments))
 }
 

@@ -19,6 +19,7 @@ use crate::bounds::Bounds;
 use crate::datadir::DataDir;
 use crate::exit::Failure;
 use crate::issuers::{self, Issuers};
+use crate::log;
 use crate::machine;
 use crate::token_issuer::TokenIssuerArgs;
 
@@ -236,11 +237,7 @@ fn runtimes(given: &[OciRuntime]) -> Result<Vec<OciRuntime>, Failure> {
 fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     use std::io::IsTerminal as _;
     let filter = EnvFilter::try_new(filter).map_err(|e| Failure::Usage(format!("--log {filter:?}: {e}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init()
+    log::to_stderr(filter, std::io::stderr().is_terminal())
         .map_err(|e| Failure::Refused(format!("cannot log: {e}")))
 }
 

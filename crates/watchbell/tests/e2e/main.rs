@@ -14,6 +14,7 @@ mod doctor;
 mod exec;
 mod explain;
 mod follow;
+mod full_disk;
 mod hardened;
 mod image_policy;
 mod kill;

@@ -95,22 +95,27 @@ impl Stand {
     /// The same, with more arguments of `serve`.
     pub(crate) fn with_busybox_and(more: impl FnOnce(&Stand) -> Vec<String>) -> Stand {
         Stand::prepared(|stand| {
-            let busybox = which("busybox").expect("busybox-static is installed");
-            let build = stand
-                .program()
-                .args(["image", "build", "busybox:bar", "--from", "scratch", "--data-dir"])
-                .arg(stand.data())
-                .arg("--copy")
-                .arg(format!("{}:/bin/busybox", busybox.display()))
-                // `kubectl cp` wants it by that name.
-                .arg("--copy")
-                .arg(format!("{}:/bin/tar", busybox.display()))
-                .args(["--env", "PATH=/bin"])
-                .output()
-                .unwrap();
-            done(build).ok();
+            stand.build_busybox();
             more(stand)
         })
+    }
+
+    /// Puts the image `busybox:bar` into the store, before a server runs.
+    pub(crate) fn build_busybox(&self) {
+        let busybox = which("busybox").expect("busybox-static is installed");
+        let build = self
+            .program()
+            .args(["image", "build", "busybox:bar", "--from", "scratch", "--data-dir"])
+            .arg(self.data())
+            .arg("--copy")
+            .arg(format!("{}:/bin/busybox", busybox.display()))
+            // `kubectl cp` wants it by that name.
+            .arg("--copy")
+            .arg(format!("{}:/bin/tar", busybox.display()))
+            .args(["--env", "PATH=/bin"])
+            .output()
+            .unwrap();
+        done(build).ok();
     }
 
     /// As [`Stand::start`], with what `prepare` puts into the data directory and the arguments of `serve` it returns.
