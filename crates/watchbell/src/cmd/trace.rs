@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,11 +16,14 @@ use crate::exit::Failure;
 use crate::{duration, job, output, target};
 
 mod profile;
+mod signals;
 
 use profile::Trace;
 
 /// A trace has at most so many bytes; the node keeps no more.
 const TRACE_BYTES_MAX: u64 = 1 << 20;
+/// It is read right after the copy's end.
+const READ_WITHIN_SECONDS: u32 = 3600;
 
 /// Runs a copy of a Job or a pod, notes its system calls, and writes a seccomp profile that allows these alone
 ///
@@ -44,7 +48,7 @@ pub(crate) struct Args {
     /// Leave the copy of the Job behind
     #[arg(long)]
     keep: bool,
-    /// Give up after so long; the copy is deleted
+    /// Give up after so long; the copy is deleted, as it is by Ctrl-C
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
     #[command(flatten)]
@@ -74,7 +78,14 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         "{}?fieldManager=watchbell&fieldValidation=Strict",
         path(Resource::Job, &client.namespace, "")
     );
-    let made = client.post(&url, &traced(copy))?;
+    let job_copy =
+        Arc::new(Mutex::new(JobCopy { client: connect.client()?, name: name.clone(), is_kept: args.keep }));
+    let made = {
+        // A signal waits until it is known whether there is something to take back.
+        let _asking = lock(&job_copy);
+        signals::hear(&job_copy)?;
+        client.post(&url, &traced(copy, args.keep))?
+    };
     output::note(&format!(
         "{} created: a copy of {} whose system calls are noted",
         output::name(&made),
@@ -87,13 +98,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         other => other,
     });
     let result = result.and_then(|()| traces(&client, args, &name));
-    if !args.keep {
-        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
-        // What was found out counts more than what could not be tidied up.
-        if let Err(error) = client.delete(&path(Resource::Job, &client.namespace, &name), &options) {
-            output::note(&format!("warning: job {name} was not deleted: {error}"));
-        }
-    }
+    lock(&job_copy).take_back();
     let trace = result?;
     tell(&trace);
     let mut text = serde_json::to_string_pretty(&trace.profile())
@@ -110,6 +115,36 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The copy of the Job, which belongs to nobody.
+struct JobCopy {
+    client: Client,
+    name: String,
+    is_kept: bool,
+}
+
+impl JobCopy {
+    /// Deletes it, unless it was asked for.
+    fn take_back(&self) {
+        let JobCopy { client, name, .. } = self;
+        if self.is_kept {
+            return;
+        }
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+        match client.delete(&path(Resource::Job, &client.namespace, name), &options) {
+            Err(error) if !error.is_not_found() => {
+                // What was found out counts more than what could not be tidied up.
+                output::note(&format!("warning: job {name} was not deleted: {error}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn lock(copy: &Mutex<JobCopy>) -> MutexGuard<'_, JobCopy> {
+    // Nothing of it ever changes.
+    copy.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a pod runs, once more: that index of its Job, or the pod alone.
 fn of_pod(client: &Client, pod: &Value, name: &str, args: &Args) -> Result<Value, Failure> {
     if args.index.is_some() {
@@ -123,10 +158,13 @@ fn of_pod(client: &Client, pod: &Value, name: &str, args: &Args) -> Result<Value
     }
 }
 
-/// The Job with the mark that its pods are traced. It is to stay until it was read, and belongs to nobody.
-fn traced(mut job: Value) -> Value {
+/// The Job with the mark that its pods are traced. It stays until it was read; what a killed `trace` leaves behind goes by itself.
+fn traced(mut job: Value, is_kept: bool) -> Value {
     if let Some(spec) = job["spec"].as_object_mut() {
         spec.shift_remove("ttlSecondsAfterFinished");
+        if !is_kept {
+            spec.insert("ttlSecondsAfterFinished".into(), READ_WITHIN_SECONDS.into());
+        }
     }
     let metadata = &mut job["spec"]["template"]["metadata"];
     if metadata.is_null() {

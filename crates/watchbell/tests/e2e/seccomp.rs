@@ -1,5 +1,7 @@
 //! System call profiles of the machine, on real containers.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::stand::{Stand, condition, is_left_out, job};
@@ -253,5 +255,51 @@ fn a_pod_is_traced_as_the_index_that_it_is_or_alone() {
     assert!(sleeps(&profile), "{profile}");
     let jobs = stand.get(&["jobs"]);
     assert_eq!(jobs["items"].as_array().map(Vec::len), Some(1), "the copies are gone: {jobs}");
+    stand.end();
+}
+
+#[test]
+fn a_trace_that_a_signal_ends_leaves_no_copy() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    stand.apply(&job("long", "backoffLimit: 0", "trap exit TERM; while true; do sleep 0.1; done"));
+    stand.watchbell(&["delete", "pods", "--all"]).ok();
+    stand.finished("default", "long");
+    for (signal, keep) in [
+        (rustix::process::Signal::INT, false),
+        (rustix::process::Signal::TERM, false),
+        (rustix::process::Signal::HUP, true),
+    ] {
+        let mut command = stand.program();
+        command.arg("--kubeconfig").arg(stand.kubeconfig()).args(["trace", "job/long"]);
+        command.args(keep.then_some("--keep"));
+        let trace = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        stand.until("the copy runs", |stand| {
+            let pods = stand.get(&["pods"]);
+            pods["items"].as_array().unwrap().iter().any(|pod| pod["status"]["phase"] == "Running")
+        });
+        rustix::process::kill_process(rustix::process::Pid::from_child(&trace), signal).unwrap();
+        let ended = trace.wait_with_output().unwrap();
+        let says = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(128 + signal.as_raw()), "{says}");
+        assert!(says.contains("no profile was written"), "{says}");
+        let jobs = stand.get(&["jobs"]);
+        let copies: Vec<&Value> = jobs["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|job| job["metadata"]["name"] != "long")
+            .collect();
+        assert_eq!(copies.len(), usize::from(keep), "{jobs}");
+        // Of one that is killed too, the copy goes by itself.
+        let ttl = copies.first().map(|copy| copy["spec"]["ttlSecondsAfterFinished"].clone());
+        assert_eq!(ttl, keep.then_some(Value::Null));
+        stand.until("its pods are gone", |stand| {
+            keep || stand.get(&["pods"])["items"].as_array().unwrap().is_empty()
+        });
+    }
+    stand.watchbell(&["delete", "jobs", "--all"]).ok();
     stand.end();
 }

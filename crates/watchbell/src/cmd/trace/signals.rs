@@ -1,0 +1,62 @@
+//! SIGINT, SIGTERM and SIGHUP take the way of `--timeout`: the copy of the Job would else run on, and nobody would know of it.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{JobCopy, lock};
+use crate::exit::Failure;
+use crate::output;
+
+/// From here on one of them takes the copy back and ends the program with 128 and its number, as a shell says it. Signals that
+/// whoever started the program has it ignore (`nohup`) stay ignored.
+pub(super) fn hear(copy: &Arc<Mutex<JobCopy>>) -> Result<(), Failure> {
+    let deaf = |e: std::io::Error| Failure::Refused(format!("cannot hear signals: {e}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(deaf)?;
+    let ignored = ignored(&std::fs::read_to_string("/proc/self/status").map_err(deaf)?);
+    let mut heard = Vec::new();
+    {
+        let _inside = runtime.enter();
+        for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()] {
+            let number = kind.as_raw_value();
+            if ignored & (1 << (number - 1)) == 0 {
+                heard.push((number, signal(kind).map_err(deaf)?));
+            }
+        }
+    }
+    let copy = copy.clone();
+    let wait = move || {
+        let number = runtime.block_on(poll_fn(|context| {
+            let came = |(number, signal): &mut (i32, Signal)| {
+                signal.poll_recv(context).is_ready().then_some(*number)
+            };
+            heard.iter_mut().find_map(came).map_or(Poll::Pending, Poll::Ready)
+        }));
+        let copy = lock(&copy);
+        copy.take_back();
+        let becomes = if copy.is_kept { "runs on" } else { "was deleted" };
+        output::note(&format!("ended by a signal: job {} {becomes}, and no profile was written", copy.name));
+        std::process::exit(128 + number);
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map_err(deaf)?;
+    Ok(())
+}
+
+/// The signals that a process ignores, by its `/proc/PID/status`.
+fn ignored(status: &str) -> u64 {
+    let field = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    field.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored;
+
+    #[test]
+    fn what_is_ignored_is_read() {
+        assert_eq!(ignored("SigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000\n"), 0x1001);
+        assert_eq!(ignored("Name:\tx\n"), 0);
+    }
+}
