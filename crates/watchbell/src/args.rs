@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::client::Client;
-use crate::cmd;
 use crate::exit::Failure;
 use crate::output::Format;
+use crate::{cmd, datadir, kubeconfig};
 
 /// Secure scheduled array jobs: Kubernetes' batch API and hardened containers on one Linux machine.
 ///
@@ -14,8 +14,8 @@ use crate::output::Format;
 #[derive(Debug, clap::Parser)]
 #[command(name = "watchbell", version, max_term_width = 110)]
 pub(crate) struct Cli {
-    /// Kubeconfig file with the server and who asks, or a server's socket (DIR/admin.sock); else $KUBECONFIG,
-    /// ~/.kube/config, or the socket or kubeconfig that a server on this machine made in its default data directory
+    /// Kubeconfig file with the server and who asks, or a server's socket (DIR/admin.sock); else $KUBECONFIG, the socket or
+    /// kubeconfig that a server made in $WATCHBELL_DATA_DIR, ~/.kube/config, or those in the default data directory
     #[arg(long, value_name = "FILE", global = true)]
     kubeconfig: Option<PathBuf>,
     // Not global: `explain-schedule` asks no server, and its -n is a count.
@@ -62,9 +62,11 @@ impl Connect {
         Ok(Client::connect(self.kubeconfig.as_deref(), self.namespace.as_deref())?)
     }
 
-    /// Whether who calls said which server: by `--kubeconfig` or by `$KUBECONFIG`.
+    /// Whether a kubeconfig says which server, before any data directory does.
     pub(crate) fn names_a_server(&self) -> bool {
-        self.kubeconfig.is_some() || std::env::var_os("KUBECONFIG").is_some_and(|list| !list.is_empty())
+        self.kubeconfig.is_some()
+            || kubeconfig::of_environment().is_some()
+            || (datadir::of_environment().is_none() && kubeconfig::of_user().is_some())
     }
 
     pub(crate) fn kubeconfig(&self) -> Option<&Path> {

@@ -1,5 +1,6 @@
 //! Where the server is and how one is known there: a kubeconfig's current context, or the local socket of this machine's server.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +41,8 @@ pub(crate) enum Found {
     Socket(PathBuf),
 }
 
-/// `--kubeconfig`, else `$KUBECONFIG` (its first file that is there), else `~/.kube/config`, else what a server on this
-/// machine made in the default data directory: its socket where one may use it, its kubeconfig where one may read it.
+/// `--kubeconfig`, else `$KUBECONFIG`, else what a server made in `$WATCHBELL_DATA_DIR`, else `~/.kube/config`, else what a server
+/// made in the default data directory.
 pub(crate) fn find(explicit: Option<&Path>) -> Result<Found, ClientError> {
     if let Some(path) = explicit {
         // A socket may be named too: `--kubeconfig DIR/admin.sock`.
@@ -49,32 +50,49 @@ pub(crate) fn find(explicit: Option<&Path>) -> Result<Found, ClientError> {
         let path = path.to_path_buf();
         return Ok(if is_socket { Found::Socket(path) } else { Found::Kubeconfig(path) });
     }
-    if let Some(list) = std::env::var_os("KUBECONFIG")
-        && let Some(path) = std::env::split_paths(&list).find(|p| p.exists())
-    {
-        return Ok(Found::Kubeconfig(path));
+    if let Some(list) = of_environment() {
+        return first_of(&list);
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let path = home.join(".kube/config");
-    if path.exists() {
-        return Ok(Found::Kubeconfig(path));
-    }
-    let socket = datadir::default().join(watchbell_server::ADMIN_SOCKET);
-    if socket::is_reachable(&socket) {
-        return Ok(Found::Socket(socket));
-    }
-    let local = datadir::default().join(datadir::ADMIN_KUBECONFIG);
-    if local.exists() {
-        return Ok(Found::Kubeconfig(local));
-    }
-    let named = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
-    let why = named.map_or_else(String::new, |list| {
+    datadir::of_environment()
+        .and_then(|dir| of_data_dir(&dir))
+        .or_else(|| of_user().map(Found::Kubeconfig))
+        .or_else(|| of_data_dir(&datadir::default()))
+        .ok_or_else(|| ClientError::Config(format!("no kubeconfig: {HINT}")))
+}
+
+const HINT: &str =
+    "name one with --kubeconfig (the server writes DATA_DIR/admin.kubeconfig) or set KUBECONFIG";
+
+/// `$KUBECONFIG`
+pub(crate) fn of_environment() -> Option<OsString> {
+    std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty())
+}
+
+/// The first of a list of files that is there. Where none is, nothing else is taken for it, as in kubectl: it may be another server, and
+/// somebody who may do more.
+fn first_of(list: &OsStr) -> Result<Found, ClientError> {
+    std::env::split_paths(list).find(|path| path.exists()).map(Found::Kubeconfig).ok_or_else(|| {
         let list = list.to_string_lossy();
-        format!(" ($KUBECONFIG names {list:?}, and nothing is there)")
-    });
-    Err(ClientError::Config(format!(
-        "no kubeconfig{why}: name one with --kubeconfig (the server writes DATA_DIR/admin.kubeconfig) or set KUBECONFIG"
-    )))
+        ClientError::Config(format!(
+            "no kubeconfig ($KUBECONFIG names {list:?}, and nothing is there): {HINT}"
+        ))
+    })
+}
+
+/// `~/.kube/config`, where it is there.
+pub(crate) fn of_user() -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("HOME")?).join(".kube/config");
+    path.exists().then_some(path)
+}
+
+/// The socket of a server where one may use it, its kubeconfig where one may read it.
+fn of_data_dir(dir: &Path) -> Option<Found> {
+    let socket = dir.join(watchbell_server::ADMIN_SOCKET);
+    if socket::is_reachable(&socket) {
+        return Some(Found::Socket(socket));
+    }
+    let local = dir.join(datadir::ADMIN_KUBECONFIG);
+    local.exists().then_some(Found::Kubeconfig(local))
 }
 
 /// What leads to a server.

@@ -13,15 +13,24 @@ struct Done {
 
 /// Runs `watchbell LINE` in `dir`, without anything of this machine's user.
 fn run(dir: &Path, line: &str) -> Done {
-    let output = Command::new(env!("CARGO_BIN_EXE_watchbell"))
+    done(program(dir, line))
+}
+
+fn program(dir: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watchbell"));
+    command
         .args(line.split_whitespace())
         .current_dir(dir)
         .env("HOME", dir)
         .env_remove("KUBECONFIG")
+        .env_remove("WATCHBELL_DATA_DIR")
         .env_remove("DOCKER_CONFIG")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .stdin(Stdio::null());
+    command
+}
+
+fn done(mut command: Command) -> Done {
+    let output = command.output().unwrap();
     Done {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -112,6 +121,48 @@ fn without_a_server_it_says_where_it_looked() {
     let done = run(dir.path(), "get jobs --kubeconfig config");
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("current-context \"a\" is not among its contexts"), "{}", done.err);
+}
+
+#[test]
+fn a_kubeconfig_that_is_named_and_missing_is_not_replaced_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    // None of them can be used: which one was looked into is told by the message.
+    for name in [".kube/config", "data/admin.kubeconfig"] {
+        std::fs::create_dir_all(dir.join(name).parent().unwrap()).unwrap();
+        std::fs::write(dir.join(name), "current-context: a\ncontexts: []\n").unwrap();
+    }
+    let check = |line: &str, variables: &[(&str, &str)], code: i32, says: &str| {
+        let mut command = program(dir, line);
+        command.envs(variables.iter().copied());
+        let done = done(command);
+        assert!(done.code == Some(code) && done.err.contains(says), "{line} {variables:?}: {done:?}");
+    };
+    let data = ("WATCHBELL_DATA_DIR", "data");
+    for line in ["get jobs", "image ls"] {
+        check(line, &[("KUBECONFIG", "absent:gone")], 2, "$KUBECONFIG names \"absent:gone\"");
+        check(line, &[("KUBECONFIG", "absent"), data], 2, "$KUBECONFIG names \"absent\"");
+        check(line, &[("KUBECONFIG", "absent:data/admin.kubeconfig")], 2, "cannot use data/admin.kubeconfig");
+        check(line, &[], 2, ".kube/config: current-context");
+        check(line, &[("KUBECONFIG", "")], 2, ".kube/config: current-context");
+    }
+    // The data directory that is named comes before `~/.kube/config`: for images, which are there without a server too.
+    check("get jobs", &[data], 2, "cannot use data/admin.kubeconfig");
+    check("image ls", &[data], 0, "");
+}
+
+#[test]
+fn no_store_is_made_where_nobody_named_one() {
+    if Path::new("/var/lib/watchbell").exists() {
+        eprintln!("NOT TESTED: this machine has a data directory");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for line in ["image ls", "image save app:1 -o app.tar"] {
+        let done = run(dir.path(), line);
+        assert!(done.code == Some(1) && done.err.contains("there is no data directory"), "{done:?}");
+        assert!(!Path::new("/var/lib/watchbell").exists(), "{line}");
+    }
 }
 
 #[test]

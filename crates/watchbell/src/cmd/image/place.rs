@@ -24,8 +24,8 @@ const IMAGES: &str = "/apis/watchbell.dev/v1alpha1/images";
 /// `--data-dir`
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct StoreDir {
-    /// Directory that holds the images; else the server that --kubeconfig or $KUBECONFIG names is asked, and without
-    /// one $WATCHBELL_DATA_DIR, or /var/lib/watchbell
+    /// Directory that holds the images; else the server that --kubeconfig or $KUBECONFIG names is asked, else it is
+    /// $WATCHBELL_DATA_DIR, else the server of ~/.kube/config is asked, and without one it is /var/lib/watchbell
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -51,6 +51,7 @@ impl Place {
         let dir = &dir.path();
         match datadir::holder(dir)? {
             Holder::Nobody => {
+                datadir::require(dir)?;
                 let images = watchbell_node::images_offline(dir, pull).map_err(Failure::refused)?;
                 Ok(Place::Here(images))
             }

@@ -6,7 +6,7 @@ use watchbell_image::{Store, export};
 
 use super::place::StoreDir;
 use crate::exit::Failure;
-use crate::output;
+use crate::{datadir, output};
 
 /// Writes images to one OCI archive, which this and other programs import
 ///
@@ -24,7 +24,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = args.images.iter().map(|name| super::reference(name)).collect::<Result<Vec<_>, _>>()?;
-    let store = Store::open(&args.store.path()).map_err(Failure::refused)?;
+    let dir = &args.store.path();
+    datadir::require(dir)?;
+    let store = Store::open(dir).map_err(Failure::refused)?;
     if args.output.as_os_str() == "-" {
         return export(&store, &names, BufWriter::new(io::stdout().lock())).map_err(Failure::refused);
     }
