@@ -12,6 +12,7 @@
 use std::process::ExitCode;
 
 use crate::client::ClientError;
+use crate::output;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,5 +62,36 @@ impl From<ClientError> for Failure {
                 Failure::Unreachable(error.to_string())
             }
         }
+    }
+}
+
+/// What the server refused of several things that were asked for: it hides none of the others.
+#[derive(Debug, Default)]
+pub(crate) struct Refused(Vec<String>);
+
+impl Refused {
+    /// The answer, or nothing where the server refused it.
+    pub(crate) fn but<T>(&mut self, asked: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match asked {
+            Ok(found) => Ok(Some(found)),
+            Err(Failure::Refused(message)) => {
+                self.0.push(message);
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each is told, the last of them as what the command came to.
+    pub(crate) fn outcome(mut self) -> Result<(), Failure> {
+        let Some(last) = self.0.pop() else { return Ok(()) };
+        for message in self.0 {
+            output::note(&format!("error: {message}"));
+        }
+        Err(Failure::Refused(last))
     }
 }

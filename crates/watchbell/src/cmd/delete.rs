@@ -12,6 +12,8 @@ use crate::output::{self, Format};
 use crate::target;
 
 /// Deletes objects, and waits until they are gone
+///
+/// When some are refused, or not there, the others are still deleted, and the command fails.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// TYPE NAME… or TYPE/NAME…; with --selector or --all just TYPE
@@ -35,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long)]
     ignore_not_found: bool,
     /// Whether to wait until the objects are gone
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     wait: bool,
     /// How long to wait at most
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = crate::duration::parse)]
@@ -68,6 +70,15 @@ struct Doomed {
     resource: Resource,
     namespace: String,
     name: String,
+}
+
+impl Doomed {
+    fn shown(&self) -> String {
+        let info = self.resource.info();
+        output::name(&json!({
+            "apiVersion": info.api_version(), "kind": info.kind, "metadata": {"name": self.name},
+        }))
+    }
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
@@ -118,9 +129,17 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         }
     }
     let mut waiting = Vec::new();
+    let mut refused = Vec::new();
     for object in &doomed {
-        if let Some(uid) = delete(&client, args, object)? {
-            waiting.push((object, uid));
+        match delete(&client, args, object) {
+            Ok(Some(uid)) => waiting.push((object, uid)),
+            Ok(None) => {}
+            Err(Failure::Refused(message)) if doomed.len() > 1 => {
+                output::note(&format!("error: {message}"));
+                refused.push(object.shown());
+            }
+            // Without a server the rest would fail the same way.
+            Err(failure) => return Err(failure),
         }
     }
     if args.wait {
@@ -129,7 +148,14 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
             until_gone(&client, object, &uid, deadline)?;
         }
     }
-    Ok(())
+    match refused.len() {
+        0 => Ok(()),
+        n => Err(Failure::Refused(format!(
+            "{n} of {} objects were not deleted: {}",
+            doomed.len(),
+            refused.join(", ")
+        ))),
+    }
 }
 
 fn matching(client: &Client, resource: Resource, selector: Option<&str>) -> Result<Vec<Doomed>, Failure> {
@@ -162,12 +188,9 @@ fn delete(client: &Client, args: &Args, object: &Doomed) -> Result<Option<String
         Err(error) if error.is_not_found() && args.ignore_not_found => return Ok(None),
         other => other?,
     };
-    let info = object.resource.info();
-    let shown =
-        json!({"apiVersion": info.api_version(), "kind": info.kind, "metadata": {"name": object.name}});
     match args.output.output {
-        None => output::data(&format!("{} deleted", output::name(&shown))),
-        Some(Format::Name) => output::data(&output::name(&shown)),
+        None => output::data(&format!("{} deleted", object.shown())),
+        Some(Format::Name) => output::data(&object.shown()),
         Some(format) => output::object(&answer, format)?,
     }
     // A `Status` names the object in its details; an object that lives on (a grace period, finalizers) is answered itself.

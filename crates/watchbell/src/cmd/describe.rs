@@ -3,7 +3,7 @@ use watchbell_api::Resource;
 
 use crate::args::{Connect, Scope};
 use crate::client::{Client, encode, path};
-use crate::exit::Failure;
+use crate::exit::{Failure, Refused};
 use crate::job::{Progress, State};
 use crate::{duration, output, target};
 
@@ -20,6 +20,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let client = connect.client()?;
     let mut objects: Vec<(Resource, Value)> = Vec::new();
+    let mut refused = Refused::default();
     if let [word] = args.what.as_slice()
         && !word.contains('/')
     {
@@ -33,8 +34,9 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         }
     } else {
         for target in target::all(&args.what)? {
-            let object = client.get(&path(target.resource, &client.namespace, &target.name))?;
-            objects.push((target.resource, object));
+            let asked = client.get(&path(target.resource, &client.namespace, &target.name));
+            objects
+                .extend(refused.but(asked.map_err(Failure::from))?.map(|object| (target.resource, object)));
         }
     }
     let now = jiff::Timestamp::now();
@@ -45,7 +47,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         let events = events(&client, object)?;
         output::raw(page(*resource, object, &events, now).as_bytes());
     }
-    Ok(())
+    refused.outcome()
 }
 
 fn events(client: &Client, object: &Value) -> Result<Vec<Value>, Failure> {

@@ -6,7 +6,7 @@ use watchbell_api::Resource;
 
 use crate::args::{Connect, Output, Scope};
 use crate::client::{Client, ClientError, TABLE, encode, path};
-use crate::exit::Failure;
+use crate::exit::{Failure, Refused};
 use crate::log_follow::SERVER_PATIENCE;
 use crate::output::{self, Format};
 use crate::target;
@@ -129,9 +129,11 @@ fn list(
 fn objects(client: &Client, args: &Args, queries: &[Query], format: Format) -> Result<(), Failure> {
     let mut all = Vec::new();
     let mut version = String::new();
+    let mut refused = Refused::default();
     for query in queries {
         if !query.name.is_empty() {
-            let object = client.get(&location(client, args, query))?;
+            let asked = client.get(&location(client, args, query)).map_err(Failure::from);
+            let Some(object) = refused.but(asked)? else { continue };
             version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
             all.push(object);
             continue;
@@ -141,7 +143,13 @@ fn objects(client: &Client, args: &Args, queries: &[Query], format: Format) -> R
                 all.extend(items.into_iter().map(|item| with_kind(query.resource, item)));
             }
             Ok(())
-        })?;
+        });
+        version = refused.but(listed)?.unwrap_or_default();
+    }
+    if let [_] = queries
+        && !refused.is_empty()
+    {
+        return refused.outcome();
     }
     let print = if args.show_managed_fields { output::whole } else { output::object };
     if let ([query], false) = (queries, args.watch)
@@ -157,7 +165,8 @@ fn objects(client: &Client, args: &Args, queries: &[Query], format: Format) -> R
             print(&object, format)
         });
     }
-    print(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": all}), format)
+    print(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": all}), format)?;
+    refused.outcome()
 }
 
 /// The items of a list leave out what the list says of all of them.
@@ -180,6 +189,7 @@ fn tables(client: &Client, args: &Args, queries: &[Query]) -> Result<(), Failure
     // Objects of one resource stand under one head.
     let mut blocks: Vec<(Resource, Vec<Vec<String>>)> = Vec::new();
     let mut version = String::new();
+    let mut refused = Refused::default();
     for query in queries {
         let with_namespace = args.all_namespaces && query.resource.is_namespaced();
         let mut rows: Vec<Vec<String>> = Vec::new();
@@ -189,12 +199,14 @@ fn tables(client: &Client, args: &Args, queries: &[Query]) -> Result<(), Failure
             rows.extend(more.into_iter().skip(skip));
         };
         if query.name.is_empty() {
-            version = list(client, args, query, TABLE, |answer| {
+            let listed = list(client, args, query, TABLE, |answer| {
                 add(&answer);
                 Ok(())
-            })?;
+            });
+            version = refused.but(listed)?.unwrap_or_default();
         } else {
-            let answer = client.get_as(&location(client, args, query), TABLE)?;
+            let asked = client.get_as(&location(client, args, query), TABLE).map_err(Failure::from);
+            let Some(answer) = refused.but(asked)? else { continue };
             version = answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
             add(&answer);
         }
@@ -226,6 +238,9 @@ fn tables(client: &Client, args: &Args, queries: &[Query]) -> Result<(), Failure
         }
         is_empty = false;
         widths = output::columns_of(&rows[usize::from(args.no_headers)..], &[]);
+    }
+    if !refused.is_empty() {
+        return refused.outcome();
     }
     if is_empty && !args.watch {
         let place = if args.all_namespaces || queries.iter().all(|q| !q.resource.is_namespaced()) {

@@ -324,3 +324,45 @@ fn an_image_that_comes_late_starts_who_waits_for_it() {
     assert_eq!(stand.watchbell(&["logs", "job/early"]).ok(), "begun\n");
     stand.end();
 }
+
+#[test]
+fn what_is_not_there_keeps_nothing_else_from_being_shown_or_deleted() {
+    if is_left_out(&[]) {
+        return;
+    }
+    let stand = Stand::start();
+    let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    let cron = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: yearly}\nspec:\n  schedule: '@yearly'\n  jobTemplate:\n    \
+                spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: 'none:1'}]}}}\n";
+    stand.apply(&[map("a"), map("b")].join("---\n"));
+
+    let missing = "configmaps \"missing\" not found";
+    for format in [&[][..], &["-o", "json"], &["-o", "name"]] {
+        let done = stand.watchbell(&[&["get", "cm/a", "cm/missing", "cm/b"][..], format].concat());
+        assert!(done.code == Some(1) && done.err.contains(missing), "{done:?}");
+        assert!(done.out.contains('a') && done.out.contains('b'), "{done:?}");
+    }
+    let done = stand.watchbell(&["describe", "cm/missing", "cm/b"]);
+    assert!(done.code == Some(1) && done.err.contains(missing) && done.out.contains('b'), "{done:?}");
+
+    let done = stand.watchbell(&["delete", "--wait", "cm", "missing", "a", "b"]);
+    assert_eq!(
+        (done.code, done.out.as_str()),
+        (Some(1), "configmap/a deleted\nconfigmap/b deleted\n"),
+        "{done:?}"
+    );
+    assert!(done.err.contains(missing), "{done:?}");
+    assert!(done.err.contains("1 of 3 objects were not deleted: configmap/missing"), "{done:?}");
+
+    // It is deleted from the end: what is gone comes before the rest.
+    let manifests = [cron.to_owned(), map("missing")].join("---\n");
+    stand.apply(cron);
+    let done = stand.watchbell_with(&["delete", "-f", "-"], &manifests);
+    assert_eq!((done.code, done.out.as_str()), (Some(1), "cronjob.batch/yearly deleted\n"), "{done:?}");
+    let done = stand.watchbell_with(&["delete", "--ignore-not-found", "-f", "-"], &manifests);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{done:?}");
+    // One alone says it once.
+    let done = stand.watchbell(&["delete", "cm", "missing"]);
+    assert!(done.code == Some(1) && done.err.matches("missing").count() == 1, "{done:?}");
+    stand.end();
+}
