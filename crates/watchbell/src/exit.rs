@@ -7,7 +7,12 @@
 //! | 2 | the command line or a manifest is wrong; nothing was tried |
 //! | 3 | the server cannot be reached |
 //!
-//! `exec` is the exception: a command that ran ends it with its own code.
+//! A reader of standard output that goes away (`| head`) changes none of that: what is asked for is done to its end, unless it only
+//! prints (`logs`, `get -w`, `audit tail`, `audit search`), which then ends with 0. Where standard output cannot be written for
+//! another reason, such as a full disk, a command that did its work ends with 1.
+//!
+//! There are two exceptions: `exec` ends with the code of a command that ran, and `trace` that a signal ended with 128 and the
+//! signal's number.
 
 use std::process::ExitCode;
 

@@ -43,16 +43,18 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = args::Cli::parse();
-    match cmd::run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            match failure {
-                // It is no error of ours.
-                exit::Failure::Remote(_) => output::note(&failure.to_string()),
-                exit::Failure::Found => {}
-                _ => output::note(&format!("error: {failure}")),
-            }
-            failure.code()
+    let done = cmd::run(&cli);
+    // That its output was lost is told too; the exit code is what the command came to.
+    let failures = [output::outcome().err(), done.err()];
+    let mut code = ExitCode::SUCCESS;
+    for failure in failures.into_iter().flatten() {
+        match failure {
+            // It is no error of ours.
+            exit::Failure::Remote(_) => output::note(&failure.to_string()),
+            exit::Failure::Found => {}
+            _ => output::note(&format!("error: {failure}")),
         }
+        code = failure.code();
     }
+    code
 }

@@ -1,6 +1,7 @@
 //! What commands print: data to standard output, everything else to standard error.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -21,7 +22,40 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
-/// Data. A reader that went away (`| head`) ends the command, quietly.
+/// The first error of writing to standard output. What comes after it is thrown away and the work goes on: what a command does and
+/// what it finds is not for its reader to cut short.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Whether nobody gets what is printed any more.
+pub(crate) fn is_lost() -> bool {
+    LOST.get().is_some()
+}
+
+/// What becomes of a command that did its work. A reader that went away (`| head`) has what it wanted.
+pub(crate) fn outcome() -> Result<(), Failure> {
+    match LOST.get() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Refused(format!("cannot write standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// For what only prints, perhaps without end: it ends the program once nobody gets it.
+pub(crate) fn stop_if_lost() {
+    if !is_lost() {
+        return;
+    }
+    match outcome() {
+        Ok(()) => std::process::exit(0),
+        Err(failure) => {
+            note(&format!("error: {failure}"));
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Data.
 pub(crate) fn data(text: &str) {
     raw(text.as_bytes());
     raw(b"\n");
@@ -29,14 +63,20 @@ pub(crate) fn data(text: &str) {
 
 /// Bytes as they are, unless a person looks: then without control characters.
 pub(crate) fn raw(bytes: &[u8]) {
-    let mut out = io::stdout().lock();
-    let written = if out.is_terminal() {
-        out.write_all(printable(&String::from_utf8_lossy(bytes)).as_bytes())
+    if io::stdout().is_terminal() {
+        write(printable(&String::from_utf8_lossy(bytes)).as_bytes());
     } else {
-        out.write_all(bytes)
-    };
-    if written.and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+        write(bytes);
+    }
+}
+
+fn write(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    if !is_lost()
+        && let Err(error) = out.write_all(bytes).and_then(|()| out.flush())
+    {
+        // Only the lock's holder comes here, and only once.
+        let _ = LOST.set(error);
     }
 }
 
@@ -51,8 +91,8 @@ pub(crate) enum Colour {
 
 /// Text whose pieces have colours where a person looks at a terminal and did not ask for none (`NO_COLOR`).
 pub(crate) fn coloured(pieces: &[(Colour, String)]) {
-    let mut out = io::stdout().lock();
-    let is_wanted = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_wanted =
+        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let text: String = pieces
         .iter()
         .map(|(colour, text)| {
@@ -68,9 +108,7 @@ pub(crate) fn coloured(pieces: &[(Colour, String)]) {
             }
         })
         .collect();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
-    }
+    write(text.as_bytes());
 }
 
 pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {

@@ -166,6 +166,40 @@ fn no_store_is_made_where_nobody_named_one() {
 }
 
 #[test]
+fn what_is_found_counts_where_nobody_gets_the_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(
+        dir.join("bad.yaml"),
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {name: UPPER}\nspec: {}\n",
+    )
+    .unwrap();
+    std::fs::write(
+        dir.join("good.yaml"),
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good, namespace: default}\n",
+    )
+    .unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let unread = || std::io::pipe().unwrap().1;
+    let lost = "error: cannot write standard output: No space left";
+    let check = |line: &str, out: Stdio, code: i32, is_lost: bool| {
+        let mut command = program(dir, line);
+        command.stdout(out);
+        let done = done(command);
+        assert_eq!((done.code, done.err.contains(lost)), (Some(code), is_lost), "{line}: {done:?}");
+    };
+    for format in ["", " -o json", " -o sarif"] {
+        check(&format!("lint bad.yaml{format}"), full().into(), 1, true);
+        check(&format!("lint bad.yaml{format}"), unread().into(), 1, false);
+    }
+    check("lint good.yaml -o sarif", full().into(), 1, true);
+    check("lint good.yaml -o sarif", unread().into(), 0, false);
+    check("explain-schedule @daily", full().into(), 1, true);
+    check("explain-schedule @daily", unread().into(), 0, false);
+    check("version --client", full().into(), 1, true);
+}
+
+#[test]
 fn a_schedule_is_explained() {
     let dir = tempfile::tempdir().unwrap();
     let line = "explain-schedule @hourly --time-zone Europe/Berlin --from 2026-10-24T23:30:00Z -n 3";

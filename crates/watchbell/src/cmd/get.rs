@@ -138,7 +138,7 @@ fn objects(client: &Client, args: &Args, queries: &[Query], format: Format) -> R
             all.push(object);
             continue;
         }
-        version = list(client, args, query, "application/json", |mut answer| {
+        let listed = list(client, args, query, "application/json", |mut answer| {
             if let Value::Array(items) = answer["items"].take() {
                 all.extend(items.into_iter().map(|item| with_kind(query.resource, item)));
             }
@@ -288,6 +288,7 @@ fn watch(
     }
     let chosen: String = selectors.iter().map(|(key, value)| format!("&{key}={}", encode(value))).collect();
     let place = path(query.resource, namespace, "");
+    output::stop_if_lost();
     let mut version = version.to_owned();
     let mut away_since: Option<Instant> = None;
     loop {
@@ -359,6 +360,7 @@ fn events(
                 }
                 if kind != "BOOKMARK" {
                     each(object).map_err(Ended::Failed)?;
+                    output::stop_if_lost();
                 }
             }
             None => {

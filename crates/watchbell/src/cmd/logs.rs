@@ -167,11 +167,17 @@ fn from(args: &Args) -> String {
     text
 }
 
+/// Prints a part of a log, for as long as anybody reads.
+fn show(bytes: &[u8]) {
+    output::raw(bytes);
+    output::stop_if_lost();
+}
+
 /// Prints one log.
 fn print(client: &Client, args: &Args, source: &Source) -> Result<(), Failure> {
     if args.follow {
         return read(client, args, source, &mut |line| {
-            output::raw(&line);
+            show(&line);
             Ok(())
         });
     }
@@ -180,7 +186,7 @@ fn print(client: &Client, args: &Args, source: &Source) -> Result<(), Failure> {
         |e: std::io::Error| Failure::Unreachable(format!("the log of pod {} broke off: {e}", source.pod));
     if args.prefix || args.output.is_some() {
         let mut each = |line: &[u8], ended: bool| {
-            output::raw(&dress(client, args, source, line, ended));
+            show(&dress(client, args, source, line, ended));
             Ok(())
         };
         return lines(stream, &mut each).map_err(broke);
@@ -189,7 +195,7 @@ fn print(client: &Client, args: &Args, source: &Source) -> Result<(), Failure> {
     loop {
         match stream.read(&mut buffer).map_err(broke)? {
             0 => return Ok(()),
-            n => output::raw(&buffer[..n]),
+            n => show(&buffer[..n]),
         }
     }
 }
@@ -364,7 +370,7 @@ fn follow_job(client: &Client, args: &Args, job: &str, wanted: Option<&IndexSet>
         let mut failure = None;
         for message in heard {
             match message {
-                Heard::Line(line) => output::raw(&line),
+                Heard::Line(line) => show(&line),
                 Heard::Failed(first) => failure = failure.or(Some(first)),
             }
         }

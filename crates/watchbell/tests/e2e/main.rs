@@ -20,6 +20,7 @@ mod image_policy;
 mod kill;
 mod kubectl;
 mod lifecycle;
+mod lost_output;
 mod network;
 mod python;
 mod runtimes;

@@ -235,6 +235,13 @@ impl Stand {
         run(command, input)
     }
 
+    /// As [`Stand::watchbell`], with this as its standard output.
+    pub(crate) fn watchbell_to(&self, out: impl Into<Stdio>, args: &[&str]) -> Done {
+        let mut command = self.program();
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(args).stdout(out);
+        run(command, "")
+    }
+
     #[track_caller]
     pub(crate) fn apply(&self, manifest: &str) -> String {
         self.watchbell_with(&["apply", "-f", "-"], manifest).ok()

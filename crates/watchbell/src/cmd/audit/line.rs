@@ -20,6 +20,7 @@ pub(super) fn print(entry: &Entry<'_>, body: &Value, format: Option<Format>) {
         }
         None => output::data(&output::plain(&line(entry.index, body))),
     }
+    output::stop_if_lost();
 }
 
 /// The body of an entry; one that is no JSON is shown as text.

@@ -8,7 +8,6 @@ use watchbell_identity::{ClientKey, Proof};
 use super::Grant;
 use crate::args::Connect;
 use crate::exit::Failure;
-use crate::output;
 
 /// Gives a user a client certificate, in a kubeconfig
 ///
@@ -37,10 +36,5 @@ pub(super) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let proof = Proof::Certificate { certificate_pem: &certificate, key_pem: &key.key_pem };
     let config = super::kubeconfig(&client, &args.grant.user, proof)?;
     super::hand_over(&config, args.save.as_deref())?;
-    output::note(&format!(
-        "usercertificate.watchbell.dev/{} created; it ends {}",
-        super::name(&made),
-        super::text(&made["status"], "expirationTimestamp")
-    ));
-    Ok(())
+    super::tell_made(&made, "usercertificate")
 }

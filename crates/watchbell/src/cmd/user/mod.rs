@@ -147,6 +147,21 @@ fn hand_over(content: &str, file: Option<&std::path::Path>) -> Result<(), Failur
     file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }
 
+/// Tells what was made, and whether the secret that belongs to it reached anybody: it is shown once.
+fn tell_made(made: &Value, kind: &str) -> Result<(), Failure> {
+    let name = name(made);
+    output::note(&format!(
+        "{kind}.watchbell.dev/{name} created; it ends {}",
+        text(&made["status"], "expirationTimestamp")
+    ));
+    if output::is_lost() {
+        return Err(Failure::Refused(format!(
+            "what was made could not be handed over on standard output: take it back with `watchbell user revoke {name}`"
+        )));
+    }
+    Ok(())
+}
+
 /// Before anything is made: a file that is there is not overwritten.
 fn refuse_existing(file: Option<&std::path::Path>) -> Result<(), Failure> {
     match file {

@@ -35,10 +35,5 @@ pub(super) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         }
         None => output::data(token),
     }
-    output::note(&format!(
-        "usertoken.watchbell.dev/{} created; it ends {}",
-        super::name(&made),
-        super::text(&made["status"], "expirationTimestamp")
-    ));
-    Ok(())
+    super::tell_made(&made, "usertoken")
 }
