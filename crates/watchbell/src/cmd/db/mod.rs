@@ -16,8 +16,8 @@ use crate::output;
 
 /// What is known to be wrong with packages: advisories in one index, usable offline
 ///
-/// The index lies in --db, else in /var/lib/watchbell/advisories where there is a server's data directory that you may
-/// write, else in $XDG_CACHE_HOME/watchbell/advisories. It is replaced as a whole; no reader ever sees half of it.
+/// The index lies in --db, else in $WATCHBELL_DATA_DIR/advisories where that is set, else in /var/lib/watchbell/advisories
+/// where there is a server's data directory that you may write, else in $XDG_CACHE_HOME/watchbell/advisories. It is replaced as a whole; no reader ever sees half of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

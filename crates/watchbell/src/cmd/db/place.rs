@@ -15,8 +15,8 @@ const NAME: &str = "advisories";
 /// `--db`
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Db {
-    /// Directory of the advisory index; else `advisories` in $WATCHBELL_DATA_DIR or in /var/lib/watchbell, where that is
-    /// there, and else in the user's cache
+    /// Directory of the advisory index; else `advisories` in $WATCHBELL_DATA_DIR, where that is set, or in
+    /// /var/lib/watchbell, where that is there, and else in the user's cache
     #[arg(long, value_name = "DIR")]
     db: Option<PathBuf>,
 }
