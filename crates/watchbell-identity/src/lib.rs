@@ -26,7 +26,7 @@ pub mod user_token;
 pub use attempts::{Attempts, Source};
 pub use pki::{
     ClientCertificate, ClientCheck, ClientKey, Identity, IdentityError, Kubeconfig, Proof, SignError,
-    SignedCertificate, Subject, serial_number_of,
+    SignedCertificate, Subject, is_signed_by, serial_number_of,
 };
 pub use proven::Proven;
 pub use refusal::Refusal;

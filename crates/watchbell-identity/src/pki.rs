@@ -32,7 +32,7 @@ use watchbell_core::service_account::TokenIssuer;
 use crate::files;
 use crate::token_keys::TokenKeys;
 use certificate::{Issued, Role};
-pub use client::{ClientCertificate, ClientCheck, serial_number_of};
+pub use client::{ClientCertificate, ClientCheck, is_signed_by, serial_number_of};
 pub use kubeconfig::{Kubeconfig, Proof};
 pub use user::{ClientKey, SignError, SignedCertificate, Subject};
 

@@ -47,6 +47,17 @@ pub fn serial_number_of(certificate: &CertificateDer<'_>) -> Option<String> {
     Some(serial_number(certificate.raw_serial()))
 }
 
+/// Whether an authority signed a certificate, both in DER.
+pub fn is_signed_by(certificate: &CertificateDer<'_>, authority: &CertificateDer<'_>) -> bool {
+    let parsed = |der| X509Certificate::from_der(der).map(|(_, certificate)| certificate);
+    match (parsed(certificate), parsed(authority)) {
+        (Ok(certificate), Ok(authority)) => {
+            certificate.verify_signature(Some(authority.public_key())).is_ok()
+        }
+        _ => false,
+    }
+}
+
 /// A serial number as revocations name it: whole bytes without the zero that keeps a number positive.
 pub(super) fn serial_number(raw: &[u8]) -> String {
     let bytes = match raw {

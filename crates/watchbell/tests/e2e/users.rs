@@ -255,3 +255,33 @@ fn users_come_from_an_issuer_of_others() {
     drop(provider);
     stand.end();
 }
+
+#[test]
+fn certificates_of_another_authority_are_told() {
+    if is_left_out(&[]) {
+        return;
+    }
+    let mut stand = Stand::start();
+    let add = |stand: &Stand, name: &str| {
+        let file = stand.path(name).display().to_string();
+        stand.watchbell(&["user", "add", name, "--expires", "1d", "--save", &file]).ok();
+    };
+    let state = |list: &str, user: &str| {
+        let line = list.lines().find(|line| line.split_whitespace().nth(2) == Some(user)).unwrap().to_owned();
+        (line.contains("other authority"), line.contains(" left"))
+    };
+    add(&stand, "before");
+    let list = stand.watchbell(&["user", "list"]).ok();
+    assert_eq!(state(&list, "before"), (false, true), "{list}");
+    // What a backup holds has come to a machine that has an authority of its own.
+    stand.stop();
+    std::fs::remove_dir_all(stand.data().join("pki")).unwrap();
+    stand.launch();
+    stand.wait_ready();
+    add(&stand, "after");
+    for list in [stand.watchbell(&["user", "list"]).ok(), over_socket(&stand, &["user", "list"]).ok()] {
+        assert_eq!(state(&list, "before"), (true, false), "{list}");
+        assert_eq!(state(&list, "after"), (false, true), "{list}");
+    }
+    stand.end();
+}

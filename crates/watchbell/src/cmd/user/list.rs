@@ -1,7 +1,11 @@
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use watchbell_api::{Resource, table};
 
 use super::{name, text};
@@ -32,6 +36,7 @@ pub(super) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
             return output::object(&json!({"apiVersion": "v1", "kind": "List", "items": items}), format);
         }
     };
+    let authorities = super::authorities(&client);
     let now = Timestamp::now().as_second();
     let mut head = vec!["KIND", "NAME", "USER", "GROUPS", "STATE", "CREATED-BY"];
     if is_wide {
@@ -48,7 +53,7 @@ pub(super) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         let state = if revoked.contains(serial) {
             "revoked".to_owned()
         } else {
-            state(text(status, "expirationTimestamp"), now)
+            state(text(status, "expirationTimestamp"), now, is_ours(status, &authorities))
         };
         let or_none = |text: &str| if text.is_empty() { "<none>".to_owned() } else { text.to_owned() };
         let mut row = vec![
@@ -68,9 +73,19 @@ pub(super) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     Ok(())
 }
 
-fn state(ends: &str, now: i64) -> String {
+/// Whether the server's authority signed what a record holds. Another one did before a backup was restored elsewhere.
+fn is_ours(status: &Value, authorities: &[CertificateDer<'_>]) -> bool {
+    let pem = BASE64_STANDARD.decode(text(status, "certificate")).unwrap_or_default();
+    // A token has no certificate.
+    let Ok(certificate) = CertificateDer::from_pem_slice(&pem) else { return true };
+    authorities.is_empty()
+        || authorities.iter().any(|authority| watchbell_identity::is_signed_by(&certificate, authority))
+}
+
+fn state(ends: &str, now: i64, is_ours: bool) -> String {
     match ends.parse::<Timestamp>() {
         Ok(at) if at.as_second() <= now => "ended".into(),
+        _ if !is_ours => "other authority".into(),
         Ok(at) => format!("{} left", table::human_duration(at.as_second() - now)),
         Err(_) => "<unknown>".into(),
     }

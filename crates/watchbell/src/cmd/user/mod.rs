@@ -8,6 +8,8 @@ mod token;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use watchbell_api::Resource;
 use watchbell_identity::{Kubeconfig, Proof};
 
@@ -126,6 +128,25 @@ fn kubeconfig(client: &Client, user: &str, proof: Proof<'_>) -> Result<String, F
     };
     let ca_pem = std::str::from_utf8(ca_pem).map_err(Failure::usage)?;
     Ok(Kubeconfig { server: &connection.server, ca_pem, user, proof }.render())
+}
+
+/// Who signs the server's certificate, and those of its users. By the socket it is known to who may read the kubeconfig beside it.
+fn authorities(client: &Client) -> Vec<CertificateDer<'static>> {
+    let beside;
+    let way = match &client.connection().way {
+        Way::Socket(path) => match kubeconfig::read(&path.with_file_name(datadir::ADMIN_KUBECONFIG)) {
+            Ok(connection) => {
+                beside = connection;
+                &beside.way
+            }
+            Err(_) => return Vec::new(),
+        },
+        way => way,
+    };
+    match way {
+        Way::Tls { ca_pem, .. } => CertificateDer::pem_slice_iter(ca_pem).flatten().collect(),
+        Way::Socket(_) => Vec::new(),
+    }
 }
 
 /// Hands a secret over: into a new file that only its owner may read, or to standard output.
