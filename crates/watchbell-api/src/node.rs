@@ -91,8 +91,8 @@ pub enum Command {
     /// No Job can go on with this run: remove its drafts of all arrays of the namespace, and let go of what it read.
     AbandonDrafts { namespace: Arc<str>, run: Uid },
     /// There is an object: let there be a store, with this quota and retention. A [`Report::Array`] follows.
-    /// `head_number`: an encrypted store's head was that at least.
-    KeepArray { namespace: Arc<str>, name: Arc<str>, spec: Arc<DataArraySpec>, head_number: u64 },
+    /// `head_number`: an encrypted store's head was that at least. One that is not there is made if `make`.
+    KeepArray { namespace: Arc<str>, name: Arc<str>, spec: Arc<DataArraySpec>, head_number: u64, make: bool },
     /// The object is going: remove the store. A [`Report::Array`] without facts follows, or with why it is still there. What
     /// `runs` keep of it goes first: they are over.
     RemoveArray { namespace: Arc<str>, name: Arc<str>, runs: Arc<[Uid]> },

@@ -62,6 +62,8 @@ pub(crate) enum Work {
         name: Arc<str>,
         spec: Arc<DataArraySpec>,
         head_number: u64,
+        /// Where it is not there.
+        make: bool,
     },
     Remove {
         namespace: Arc<str>,

@@ -502,8 +502,8 @@ impl Agent {
                 }
                 Work::Publish { namespace, run, uses }
             }
-            Command::KeepArray { namespace, name, spec, head_number } => {
-                Work::Keep { namespace, name, spec, head_number }
+            Command::KeepArray { namespace, name, spec, head_number, make } => {
+                Work::Keep { namespace, name, spec, head_number, make }
             }
             Command::RemoveArray { namespace, name, runs } => {
                 // Of a pod that was deleted by force the end may still be on its way.

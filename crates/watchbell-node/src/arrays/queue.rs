@@ -151,7 +151,7 @@ impl Arrays {
 
     pub(crate) fn ask(&self, work: Work) {
         // Before anything that is asked later.
-        if let Work::Keep { namespace, name, spec, head_number } = &work {
+        if let Work::Keep { namespace, name, spec, head_number, .. } = &work {
             self.stores.expect((namespace.clone(), name.clone()), spec, *head_number);
         }
         self.shared.queue().works.push_back(work);

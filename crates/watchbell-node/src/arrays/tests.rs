@@ -553,6 +553,7 @@ fn the_words_about_a_store_are_kept_in_order() {
                 name: name.clone(),
                 spec,
                 head_number: 0,
+                make: true,
             });
         }
         if round % 2 == 0 {
@@ -654,7 +655,15 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     let (namespace, name): (Arc<str>, Arc<str>) = ("ml".into(), "new".into());
     let retention = Some(ArrayRetention { keep_last: 1, ..ArrayRetention::default() });
     let spec = Arc::new(DataArraySpec { quota_bytes: Some(1 << 20), retention, ..DataArraySpec::default() });
-    stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec, head_number: 0 });
+    let keep = |make: bool| {
+        let (namespace, name, spec) = (namespace.clone(), name.clone(), spec.clone());
+        stand.arrays.ask(Work::Keep { namespace, name, spec, head_number: 0, make });
+    };
+    // One that had something in it is not replaced by an empty one.
+    keep(false);
+    assert_eq!(stand.told(), (None, None));
+    assert!(!stand.dir.path().join("arrays/ml/new").exists());
+    keep(true);
     let (facts, error) = stand.told();
     let facts = facts.unwrap();
     assert_eq!((facts.quota_bytes, error), (Some(1 << 20), None));

@@ -76,9 +76,13 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
             (tools.report)(Report::ArraysPublished { job: run.job, result });
         }
         Work::Abandon { namespace, run } => abandon(tools, &namespace, run),
-        Work::Keep { namespace, name, spec, .. } => {
+        Work::Keep { namespace, name, spec, make, .. } => {
             tools.stores.take_up(&(namespace.clone(), name.clone()));
-            let error = keep(tools, &namespace, &name, &spec).err().map(|error| error.to_string());
+            let error = match keep(tools, &namespace, &name, &spec, make) {
+                // Told as a store that is not there.
+                Ok(()) | Err(Error::NoArray(_)) => None,
+                Err(error) => Some(error.to_string()),
+            };
             tools.teller.tell(&namespace, &name, error);
         }
         Work::Remove { namespace, name, runs } => {
@@ -620,10 +624,16 @@ fn give_up(tools: &Tools, array: &Array, namespace: &Arc<str>, name: &str, run: 
 
 // --- stores ---------------------------------------------------------------------------------------------------------
 
-fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySpec) -> Result<(), Error> {
+fn keep(
+    tools: &Tools,
+    namespace: &Arc<str>,
+    name: &Arc<str>,
+    spec: &DataArraySpec,
+    make: bool,
+) -> Result<(), Error> {
     let array =
         match tools.stores.open(namespace, name) {
-            Err(Error::NoArray(_)) => {
+            Err(Error::NoArray(_)) if make => {
                 let parent = tools.stores.root.join(&**namespace);
                 DirBuilder::new().recursive(true).mode(0o700).create(&parent).map_err(|source| {
                     Error::Io { step: "make the directory", path: parent.clone(), source }

@@ -10,7 +10,9 @@ use crate::output;
 /// Copies the journal at one instant, also while a server runs on it
 ///
 /// The copy holds every object and the audit journal. With the key that opens its Secrets beside it, it is as
-/// sensitive as the data directory itself. Images and logs are not part of it.
+/// sensitive as the data directory itself. Not part of it are the authority that signs certificates of users (pki), the
+/// contents of claims, the stores of data arrays and the key that signs their heads, images, logs, and seccomp profiles:
+/// docs/backup.md says what becomes of each, and how all of it is copied.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Directory to make; it must not exist

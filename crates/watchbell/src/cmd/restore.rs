@@ -11,7 +11,8 @@ use crate::output;
 /// Puts a backup in the place of the journal; what was there is kept aside
 ///
 /// It begins a new epoch: versions of objects jump ahead, so that no watcher takes the old for the new, and tasks that
-/// the restored journal does not know are ended when the server starts.
+/// the restored journal does not know are ended when the server starts. On another machine what a backup does not hold is
+/// missing: see `watchbell backup --help`.
 ///
 /// What users had is taken from them all the same: certificates that were revoked since the backup stay revoked, and tokens
 /// that were deleted stay deleted, as far as the journal that is replaced can be read. All else is as the backup has it: roles and

@@ -24,13 +24,16 @@ use crate::world::shown::rfc3339;
 /// The reasons of events.
 const CHANGED: &str = "ArrayChanged";
 const STORE_FAILED: &str = "ArrayStoreFailed";
+const STORE_MISSING: &str = "ArrayStoreMissing";
 const IN_USE: &str = "ArrayInUse";
 const ROLLED_BACK: &str = "ArrayRolledBack";
 const ROLLBACK_FAILED: &str = "ArrayRollbackFailed";
 const OTHER_KEY: &str = "ArrayHeadOfOtherKey";
 
-/// The types of a DataArray's conditions, and the reason of the second when the signature is somebody else's.
+/// The types of a DataArray's conditions; the reason of the first when what was published is gone, and of the second when the
+/// signature is somebody else's.
 const READY: &str = "Ready";
+const MISSING: &str = "StoreMissing";
 const HEAD_SIGNED: &str = "HeadSigned";
 const BY_OTHER: &str = "OtherKey";
 
@@ -119,8 +122,8 @@ impl World {
         if is_due || told.spec.as_ref() != Some(spec) {
             told.keep_at = None;
             told.spec = Some(spec.clone());
-            let head_number = head_number(&object);
-            self.command(Command::KeepArray { namespace, name, spec: spec.clone(), head_number });
+            let (head_number, make) = (head_number(&object), !was_published(&object));
+            self.command(Command::KeepArray { namespace, name, spec: spec.clone(), head_number, make });
         }
         let again = self.arrays_told.get(at).and_then(|told| told.keep_at);
         self.tell_rollback(&object);
@@ -143,7 +146,7 @@ impl World {
         kept.filter_map(|object| {
             let (namespace, name) = (object.namespace.clone(), object.name.clone());
             let (spec, head_number) = (object.facts().data_array()?.clone(), head_number(object));
-            Some(Command::KeepArray { namespace, name, spec, head_number })
+            Some(Command::KeepArray { namespace, name, spec, head_number, make: !was_published(object) })
         })
         .collect()
     }
@@ -247,13 +250,16 @@ impl World {
                 self.drop_finalizer(&object, STORE);
                 return;
             }
-            // Somebody took the store away: the object asks for one.
-            self.arrays_told.remove(at);
-            self.mark(object.key());
+            // Somebody took the store away: the object asks for one, if there was nothing in it.
+            if !was_published(&object) {
+                self.arrays_told.remove(at);
+                self.mark(object.key());
+            }
         }
         let again = now.as_second() + AGAIN_SECONDS;
+        let is_missing = facts.is_none() && error.is_none() && was_published(&object);
         let told = self.arrays_told.entry(at.clone()).or_default();
-        told.keep_at = error.as_ref().map(|_| again).filter(|_| object.deletion.is_none());
+        told.keep_at = (error.is_some() || is_missing).then_some(again).filter(|_| object.deletion.is_none());
         if told.keep_at.is_some() {
             self.set_timer(&object.key(), Some(again));
         }
@@ -356,16 +362,28 @@ impl World {
             Status::Json(status) => (**status).clone(),
             _ => json!({}),
         };
+        let is_missing = facts.is_none() && error.is_none() && was_published(&current);
         let mut next = match facts {
             Some(facts) => status_of(facts),
-            None if error.is_none() => json!({}),
+            None if error.is_none() && !is_missing => json!({}),
             None => before.clone(),
         };
         if let Some(rollback) = before.get("rollback") {
             next["rollback"] = rollback.clone();
         }
+        let missing = format!(
+            "DIR/arrays/{}/{} is not there, and snapshot {} was its head: put the store back, or delete the DataArray and create it \
+             again, which begins with an empty one",
+            object.namespace,
+            object.name,
+            short(before["head"].as_str().unwrap_or_default())
+        );
+        if is_missing && found(&before, READY)["reason"] != MISSING {
+            self.emit(object, &PlannedEvent::warning(STORE_MISSING, missing.clone()), now);
+        }
         let (status, reason, message) = match (facts, error) {
             (_, Some(why)) => ("False", "StoreFailed", cut(why)),
+            (None, None) if is_missing => ("False", MISSING, &*missing),
             (Some(_), None) => ("True", "StoreReady", ""),
             (None, None) => ("False", "NoStore", "there is no store"),
         };
@@ -382,7 +400,7 @@ impl World {
                 }
             }
             // What is not known now is not forgotten.
-            None if facts.is_none() && error.is_some() => {
+            None if facts.is_none() && (error.is_some() || is_missing) => {
                 conditions.extend(Some(found(&before, HEAD_SIGNED).clone()).filter(Value::is_object));
             }
             None => {}
@@ -547,6 +565,13 @@ fn signed(facts: &ArrayFacts) -> Option<(&'static str, &'static str, String)> {
             ("False", BY_OTHER, message)
         }
     })
+}
+
+/// Whether an object told of more than the empty head that a store may begin with. An empty store in its place would hide that all of it
+/// is lost, or that it was not copied with the journal.
+fn was_published(object: &Stored) -> bool {
+    let Status::Json(status) = &object.status else { return false };
+    status["head"].is_string() && status["headTime"] != rfc3339(0)
 }
 
 /// Which head of an encrypted store was told of last.

@@ -309,14 +309,6 @@ fn a_job_that_has_begun_ends_before_its_array_goes() {
 }
 
 #[test]
-fn a_store_that_somebody_took_away_is_made_again() {
-    let mut bench = Bench::with_array();
-    bench.tell_array(None, None);
-    assert!(bench.commands.iter().any(|command| matches!(command, Command::KeepArray { .. })));
-    assert_eq!(bench.read(Resource::DataArray, "obs")["status"]["conditions"][0]["reason"], "NoStore");
-}
-
-#[test]
 fn a_store_that_could_not_be_kept_is_asked_for_again() {
     let mut bench = Bench::with_array();
     let asked =

@@ -462,6 +462,7 @@ fn what_the_server_asks_of_stores_is_passed_on() {
         name: name.clone(),
         spec: Arc::default(),
         head_number: 0,
+        make: true,
     }));
     bench.tell(Input::Command(Command::RollbackArray {
         namespace: namespace.clone(),

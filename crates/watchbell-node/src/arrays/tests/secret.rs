@@ -14,7 +14,7 @@ impl Stand {
     fn ask_to_keep(&self, name: &str, key: Option<&str>, head_number: u64) {
         let spec = DataArraySpec { key: key.map(Arc::from), ..DataArraySpec::default() };
         let (namespace, name, spec) = ("ns".into(), name.into(), Arc::new(spec));
-        self.arrays.ask(Work::Keep { namespace, name, spec, head_number });
+        self.arrays.ask(Work::Keep { namespace, name, spec, head_number, make: true });
     }
 
     fn kept(&self) -> Result<Arc<ArrayFacts>, String> {

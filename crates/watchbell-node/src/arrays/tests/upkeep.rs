@@ -157,7 +157,13 @@ fn a_store_that_cannot_be_swept_is_told_until_it_can() {
     let keep = |last| {
         let retention = Some(ArrayRetention { keep_last: last, keep_daily: 0, keep_weekly: 0 });
         let spec = Arc::new(DataArraySpec { retention, ..DataArraySpec::default() });
-        stand.arrays.ask(Work::Keep { namespace: "ns".into(), name: "obs".into(), spec, head_number: 0 });
+        stand.arrays.ask(Work::Keep {
+            namespace: "ns".into(),
+            name: "obs".into(),
+            spec,
+            head_number: 0,
+            make: true,
+        });
     };
     let told_of_sweep = |is_wanted: &dyn Fn(&Option<String>) -> bool| {
         while !is_wanted(&stand.told().1) {}

@@ -11,6 +11,7 @@ use super::super::{Bench, uid_of};
 use super::{READ, data_array, merged, using, writer};
 use crate::arrays::tests::facts;
 use crate::arrays::wanted;
+use crate::request::Propagation;
 
 /// The word about a head is kept with what the object says of it: both or none, and once.
 #[test]
@@ -176,4 +177,58 @@ fn a_retention_that_says_nothing_keeps_everything() {
     }
     let weekly = wanted(&json!({"retention": {"keepLast": 0, "keepWeekly": 4}})).retention.unwrap();
     assert_eq!((weekly.keep_last, weekly.keep_weekly), (0, 4));
+}
+
+#[test]
+fn a_store_that_held_something_and_is_gone_is_missed() {
+    let mut bench = Bench::with_array();
+    let before = bench.read(Resource::DataArray, "obs")["status"].clone();
+    let is_missed = |bench: &mut Bench| {
+        bench.tell_array(None, None);
+        let status = bench.read(Resource::DataArray, "obs")["status"].clone();
+        let ready = &status["conditions"][0];
+        assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("StoreMissing")));
+        assert!(ready["message"].as_str().unwrap().contains("snapshot 3f2a9c5d1e7b was its head"), "{ready}");
+        assert_eq!(status["head"], before["head"]);
+    };
+    is_missed(&mut bench);
+    assert!(bench.world.snapshot().array("ml", "obs").is_none(), "nothing is planned with it");
+    // It is looked for, by this server and the next, and none is made.
+    bench.sleep(61);
+    let anew = bench.reloaded().node_sync();
+    let mut asked = bench.commands.iter().chain(&anew).filter(|c| matches!(c, Command::KeepArray { .. }));
+    assert!(asked.clone().count() >= 2);
+    assert!(asked.all(|command| matches!(command, Command::KeepArray { make: false, .. })));
+    is_missed(&mut bench);
+    let told = bench.list(Resource::Event);
+    assert_eq!(told.iter().filter(|event| event["reason"] == "ArrayStoreMissing").count(), 1);
+    // Put back, it is as before.
+    bench.tell_array(Some(facts()), None);
+    let status = bench.read(Resource::DataArray, "obs")["status"].clone();
+    assert_eq!((&status["head"], &status["conditions"][0]["status"]), (&before["head"], &json!("True")));
+    // Deleted and made again, it begins anew.
+    is_missed(&mut bench);
+    bench.delete(Resource::DataArray, "obs", Propagation::Background);
+    bench.tell_array(None, None);
+    bench.commands.clear();
+    bench.create(data_array("obs"));
+    bench.settle();
+    assert!(bench.commands.iter().any(|command| matches!(command, Command::KeepArray { make: true, .. })));
+}
+
+#[test]
+fn an_empty_store_that_somebody_took_away_is_made_again() {
+    for empty in [
+        ArrayFacts { head: None, ..facts() },
+        // As a store of artifacts begins.
+        ArrayFacts { head_at: Some(0), ..facts() },
+    ] {
+        let mut bench = Bench::with_array();
+        bench.tell_array(Some(empty), None);
+        bench.tell_array(None, None);
+        assert!(
+            bench.commands.iter().any(|command| matches!(command, Command::KeepArray { make: true, .. }))
+        );
+        assert_eq!(bench.read(Resource::DataArray, "obs")["status"]["conditions"][0]["reason"], "NoStore");
+    }
 }

@@ -91,8 +91,8 @@ impl Worker {
                 | Command::ConnectionsHeard { .. }
                 | Command::ImagesNamed { .. }
                 | Command::RollbackArray { .. } => {}
-                Command::KeepArray { .. } => {
-                    self.has_store = true;
+                Command::KeepArray { make, .. } => {
+                    self.has_store |= make;
                     self.tell_store(None);
                 }
                 Command::RemoveArray { runs, .. } => {
@@ -271,7 +271,8 @@ impl Worker {
         if random.one_in(3) && !self.old_messages.is_empty() {
             said.push(random.pick(&self.old_messages));
         }
-        self.old_messages.extend(said.iter().cloned());
+        // What is told of a store last is the newest: no older word of it comes after that.
+        self.old_messages.extend(said.iter().filter(|of| !matches!(of, Report::Array { .. })).cloned());
         said
     }
 
