@@ -185,7 +185,7 @@ fn a_pod_that_holds_nothing_but_logs_is_seen() {
 #[test]
 fn where_a_pod_logs_is_known_as_long_as_it_is_here() {
     let mut bench = Bench::new();
-    let place = crate::place::LogPlace::of(&index(1, &spec(json!({}))));
+    let place = crate::place::LogPlace::of(&Assignment { log: LOG, ..index(1, &spec(json!({}))) });
     bench.begin(index(1, &spec(json!({}))));
     let here = bench.agent.site.here.clone();
     assert_eq!((here.pod_at(&place), here.is_complete()), (Some(Uid(1)), false));
