@@ -79,12 +79,20 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         path(Resource::Job, &client.namespace, "")
     );
     let job_copy =
-        Arc::new(Mutex::new(JobCopy { client: connect.client()?, name: name.clone(), is_kept: args.keep }));
+        JobCopy { client: connect.client()?, name: name.clone(), is_kept: args.keep, is_over: false };
+    let job_copy = Arc::new(Mutex::new(job_copy));
     let made = {
         // A signal waits until it is known whether there is something to take back.
-        let _asking = lock(&job_copy);
-        signals::hear(&job_copy)?;
-        client.post(&url, &traced(copy, args.keep))?
+        let asking = lock(&job_copy);
+        signals::hear(&job_copy, &name)?;
+        match client.post(&url, &traced(copy, args.keep)) {
+            // It may have been made all the same.
+            Err(error) if error.is_passing() => {
+                asking.take_back();
+                return Err(error.into());
+            }
+            made => made?,
+        }
     };
     output::note(&format!(
         "{} created: a copy of {} whose system calls are noted",
@@ -98,7 +106,11 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         other => other,
     });
     let result = result.and_then(|()| traces(&client, args, &name));
-    lock(&job_copy).take_back();
+    {
+        let mut copy = lock(&job_copy);
+        copy.take_back();
+        copy.is_over = true;
+    }
     let trace = result?;
     tell(&trace);
     let mut text = serde_json::to_string_pretty(&trace.profile())
@@ -120,28 +132,39 @@ struct JobCopy {
     client: Client,
     name: String,
     is_kept: bool,
+    /// It was taken back: a signal ends the program and nothing else.
+    is_over: bool,
+}
+
+/// What becomes of the copy.
+enum Becomes {
+    Kept,
+    Deleted,
+    /// It was not possible to say.
+    Unknown,
 }
 
 impl JobCopy {
     /// Deletes it, unless it was asked for.
-    fn take_back(&self) {
+    fn take_back(&self) -> Becomes {
         let JobCopy { client, name, .. } = self;
         if self.is_kept {
-            return;
+            return Becomes::Kept;
         }
         let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
         match client.delete(&path(Resource::Job, &client.namespace, name), &options) {
             Err(error) if !error.is_not_found() => {
                 // What was found out counts more than what could not be tidied up.
                 output::note(&format!("warning: job {name} was not deleted: {error}"));
+                Becomes::Unknown
             }
-            _ => {}
+            _ => Becomes::Deleted,
         }
     }
 }
 
 fn lock(copy: &Mutex<JobCopy>) -> MutexGuard<'_, JobCopy> {
-    // Nothing of it ever changes.
+    // Whatever panicked, it is whole.
     copy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

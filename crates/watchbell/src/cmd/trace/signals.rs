@@ -6,13 +6,15 @@ use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{JobCopy, lock};
+use super::{Becomes, JobCopy, lock};
 use crate::exit::Failure;
 use crate::output;
 
-/// From here on one of them takes the copy back and ends the program with 128 and its number, as a shell says it. Signals that
-/// whoever started the program has it ignore (`nohup`) stay ignored.
-pub(super) fn hear(copy: &Arc<Mutex<JobCopy>>) -> Result<(), Failure> {
+const MAY_RUN: &str = "may still run: delete it with `watchbell delete job`";
+
+/// From here on one of them takes the copy back and ends the program with 128 and its number, as a shell says it. A second one ends it
+/// at once, whatever the server does. Signals that whoever started the program has it ignore (`nohup`) stay ignored.
+pub(super) fn hear(copy: &Arc<Mutex<JobCopy>>, name: &str) -> Result<(), Failure> {
     let deaf = |e: std::io::Error| Failure::Refused(format!("cannot hear signals: {e}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(deaf)?;
     let ignored = ignored(&std::fs::read_to_string("/proc/self/status").map_err(deaf)?);
@@ -27,17 +29,34 @@ pub(super) fn hear(copy: &Arc<Mutex<JobCopy>>) -> Result<(), Failure> {
         }
     }
     let copy = copy.clone();
+    let name = name.to_owned();
     let wait = move || {
-        let number = runtime.block_on(poll_fn(|context| {
-            let came = |(number, signal): &mut (i32, Signal)| {
-                signal.poll_recv(context).is_ready().then_some(*number)
+        let mut next = || {
+            runtime.block_on(poll_fn(|context| {
+                let came = |(number, signal): &mut (i32, Signal)| {
+                    signal.poll_recv(context).is_ready().then_some(*number)
+                };
+                heard.iter_mut().find_map(came).map_or(Poll::Pending, Poll::Ready)
+            }))
+        };
+        let number = next();
+        let taken_back = std::thread::Builder::new().name("take-back".into()).spawn(move || {
+            let copy = lock(&copy);
+            if copy.is_over {
+                std::process::exit(128 + number);
+            }
+            let becomes = match copy.take_back() {
+                Becomes::Kept => "runs on",
+                Becomes::Deleted => "was deleted",
+                Becomes::Unknown => MAY_RUN,
             };
-            heard.iter_mut().find_map(came).map_or(Poll::Pending, Poll::Ready)
-        }));
-        let copy = lock(&copy);
-        copy.take_back();
-        let becomes = if copy.is_kept { "runs on" } else { "was deleted" };
-        output::note(&format!("ended by a signal: job {} {becomes}, and no profile was written", copy.name));
+            output::note(&format!("ended by a signal: job {} {becomes}; no profile was written", copy.name));
+            std::process::exit(128 + number);
+        });
+        if taken_back.is_ok() {
+            next();
+        }
+        output::note(&format!("ended by a signal: job {name} {MAY_RUN}"));
         std::process::exit(128 + number);
     };
     std::thread::Builder::new().name("signals".into()).spawn(wait).map_err(deaf)?;
