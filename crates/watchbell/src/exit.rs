@@ -8,7 +8,8 @@
 //! | 3 | the server cannot be reached |
 //!
 //! A reader of standard output that goes away (`| head`) changes none of that: what is asked for is done to its end, unless it only
-//! prints (`logs`, `get -w`, `audit tail`, `audit search`), which then ends with 0. Where standard output cannot be written for
+//! prints (`logs`, `get -w`, `audit tail`, `audit search`), which then ends with 0; `exec`, `image save -o -`, and `user add` and `user token`,
+//! whose secret reached nobody, end with 1. Where standard output cannot be written for
 //! another reason, such as a full disk, a command that did its work ends with 1.
 //!
 //! There are two exceptions: `exec` ends with the code of a command that ran, and `trace` that a signal ended with 128 and the

@@ -42,7 +42,7 @@ pub(crate) enum Found {
 }
 
 /// `--kubeconfig`, else `$KUBECONFIG`, else what a server made in `$WATCHBELL_DATA_DIR`, else `~/.kube/config`, else what a server
-/// made in the default data directory.
+/// made in the default data directory. What a variable names and what is not there is replaced by nothing else.
 pub(crate) fn find(explicit: Option<&Path>) -> Result<Found, ClientError> {
     if let Some(path) = explicit {
         // A socket may be named too: `--kubeconfig DIR/admin.sock`.
@@ -53,11 +53,26 @@ pub(crate) fn find(explicit: Option<&Path>) -> Result<Found, ClientError> {
     if let Some(list) = of_environment() {
         return first_of(&list);
     }
-    datadir::of_environment()
-        .and_then(|dir| of_data_dir(&dir))
-        .or_else(|| of_user().map(Found::Kubeconfig))
-        .or_else(|| of_data_dir(&datadir::default()))
+    if let Some(dir) = datadir::of_environment() {
+        if let Some(found) = of_data_dir(&dir) {
+            return Ok(found);
+        }
+        // Who may not look into the directory of a server has a kubeconfig of his own.
+        if !is_hidden(&dir) {
+            return Err(ClientError::Config(format!(
+                "no kubeconfig ($WATCHBELL_DATA_DIR names {dir:?}, and no server has made anything there): {HINT}"
+            )));
+        }
+    }
+    of_user()
+        .map(Found::Kubeconfig)
+        .or_else(|| of_data_dir(Path::new(datadir::DEFAULT)))
         .ok_or_else(|| ClientError::Config(format!("no kubeconfig: {HINT}")))
+}
+
+fn is_hidden(dir: &Path) -> bool {
+    let looked = std::fs::symlink_metadata(dir.join(datadir::ADMIN_KUBECONFIG));
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 const HINT: &str =

@@ -149,6 +149,7 @@ fn a_kubeconfig_that_is_named_and_missing_is_not_replaced_by_another() {
     // The data directory that is named comes before `~/.kube/config`: for images, which are there without a server too.
     check("get jobs", &[data], 2, "cannot use data/admin.kubeconfig");
     check("image ls", &[data], 0, "");
+    check("get jobs", &[("WATCHBELL_DATA_DIR", "empty")], 2, "$WATCHBELL_DATA_DIR names \"empty\"");
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         }
         let events = events(&client, object)?;
         output::raw(page(*resource, object, &events, now).as_bytes());
+        if output::is_lost() {
+            break;
+        }
     }
     refused.outcome()
 }
