@@ -1,13 +1,13 @@
 //! What a Job's template becomes under the rules of the moment: once for each Job and each change of the rules, however
 //! many pods are made of it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use watchbell_api::{Resource, Uid};
+use watchbell_api::Resource;
 
+use super::index::JobRuntime;
 use super::object::{Fills, FillsPlace, Status, Stored};
 use super::shape;
 use super::template::JobPods;
@@ -139,18 +139,17 @@ impl World {
             return Err("the Job has no status".into());
         };
         let fills = fills.clone();
-        let used = self.fills_used(job.uid);
-        if let Some(runtime) = self.jobs.get_mut(&job.uid) {
-            runtime.templates.retain(|made| made.fill_number().is_none_or(|number| used.contains(&number)));
-        }
+        let JobRuntime { fills: used, templates, .. } =
+            self.jobs.get_mut(&job.uid).ok_or("the Job is gone")?;
+        templates.retain(|made| made.fill_number().is_none_or(|number| used.contains_key(&number)));
         let is_it = |number: &&u16| fills.texts.get(usize::from(**number)) == Some(&text);
-        if let Some(number) = used.iter().find(is_it) {
+        if let Some(number) = used.keys().find(is_it) {
             return Ok((*number, text));
         }
         let lengths =
-            used.iter().filter_map(|number| fills.texts.get(usize::from(*number)).map(|fill| fill.len()));
+            used.keys().filter_map(|number| fills.texts.get(usize::from(*number)).map(|fill| fill.len()));
         let bytes = lengths.sum::<usize>() + text.len();
-        let free = (0..=u16::MAX).find(|number| !used.contains(number));
+        let free = (0..=u16::MAX).find(|number| !used.contains_key(number));
         let number = free.filter(|_| bytes <= FILLS_BYTES_MAX).ok_or_else(|| {
             format!(
                 "the LimitRanges, classes and accounts of its namespace make it differ too much from the Job's other pods: all \
@@ -168,11 +167,11 @@ impl World {
         if fills.texts.get(usize::from(number)) == Some(text) {
             return;
         }
-        let used = self.fills_used(job.uid);
-        let last = used.last().map_or(number, |last| number.max(*last));
+        let Some(JobRuntime { fills: used, .. }) = self.jobs.get(&job.uid) else { return };
+        let last = used.last_key_value().map_or(number, |(last, _)| number.max(*last));
         let kept = |at: u16| match fills.texts.get(usize::from(at)) {
             _ if at == number => text.clone(),
-            Some(fill) if used.contains(&at) => fill.clone(),
+            Some(fill) if used.contains_key(&at) => fill.clone(),
             _ => Arc::default(),
         };
         let fills = Fills { texts: (0..=last).map(kept).collect(), place: FillsPlace::Head };
@@ -180,12 +179,5 @@ impl World {
         let mut next = (*current).clone();
         next.status = Status::Job { status, images, fills: Arc::new(fills), job_id };
         self.put(next);
-    }
-
-    /// The numbers of the fills that pods of the Job name.
-    fn fills_used(&self, job: Uid) -> BTreeSet<u16> {
-        let pods = self.jobs.get(&job).into_iter().flat_map(|runtime| runtime.pods.values());
-        let pods = pods.filter_map(|at| self.get_at(Resource::Pod, at)?.array_pod());
-        pods.filter_map(|pod| pod.template.fill_number()).collect()
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct JobRuntime {
     pub ended: Vec<(Arc<Stored>, Departure)>,
     /// All pods, by index and attempt.
     pub pods: BTreeMap<(u32, u32), NsName>,
+    /// The fills that pods name, by number, and how many pods name each.
+    pub fills: BTreeMap<u16, u32>,
     /// Commits of indexes on their way into the audit journal.
     pub committed: Vec<super::arrays::IndexCommit>,
     /// Why its arrays keep its pods from being made, as it was told last.
@@ -54,6 +56,7 @@ impl JobRuntime {
             active: BTreeMap::new(),
             ended: Vec::new(),
             pods: BTreeMap::new(),
+            fills: BTreeMap::new(),
             suspects: Vec::new(),
             strays: BTreeSet::new(),
             committed: Vec::new(),

@@ -42,6 +42,7 @@ impl World {
     fn check_pods(&self) -> Result<(), String> {
         let mut pods: BTreeMap<Uid, BTreeMap<(u32, u32), NsName>> = BTreeMap::new();
         let mut active: BTreeMap<Uid, BTreeSet<(u32, u32)>> = BTreeMap::new();
+        let mut fills: BTreeMap<Uid, BTreeMap<u16, u32>> = BTreeMap::new();
         let mut kept_logs: BTreeMap<Uid, u32> = BTreeMap::new();
         for pod in self.state.list(Resource::Pod, None, None) {
             let status = pod.pod_status().ok_or_else(|| format!("pod {} has no status", pod.name))?;
@@ -67,6 +68,9 @@ impl World {
             if pods.entry(job).or_default().insert(seat, pod.at()).is_some() {
                 return Err(format!("pod {} shares its row with another", pod.name));
             }
+            if let Some(number) = seats::fill_number(pod) {
+                *fills.entry(job).or_default().entry(number).or_default() += 1;
+            }
             if !status.phase.is_terminal() {
                 active.entry(job).or_default().insert(seat);
             }
@@ -89,6 +93,9 @@ impl World {
             }
             if pods.remove(uid).unwrap_or_default() != job.pods {
                 return Err(format!("Job {name} lists other pods than there are"));
+            }
+            if fills.remove(uid).unwrap_or_default() != job.fills {
+                return Err(format!("Job {name} counts other fills than its pods name"));
             }
             let listed: BTreeSet<(u32, u32)> = job.active.keys().copied().collect();
             if active.remove(uid).unwrap_or_default() != listed {

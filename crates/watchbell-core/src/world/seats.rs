@@ -1,12 +1,12 @@
 //! What is derived from pods: their Job's list, their place in the queue, whether a Job might adopt them.
 
-use std::collections::hash_map::Entry;
+use std::collections::{btree_map, hash_map::Entry};
 use std::sync::Arc;
 
 use watchbell_api::types::pod_status::{Phase, PodStatus};
 use watchbell_api::{Resource, Uid};
 
-use super::index::{CONTROLLER_UID, same_head};
+use super::index::{CONTROLLER_UID, JobRuntime, same_head};
 use super::object::{Head, Key, NsName, Stored};
 use super::row::NO_INDEX;
 use super::{World, pods};
@@ -30,8 +30,33 @@ pub(super) fn kept_log(pod: &Stored) -> Option<Uid> {
     pod.pod_status()?.job_log.as_ref().map(|log| log.job)
 }
 
+/// The fill of its Job that made a pod with a seat.
+pub(super) fn fill_number(pod: &Stored) -> Option<u16> {
+    pod.array_pod()?.template.fill_number()
+}
+
 fn is_running(pod: &Stored) -> bool {
     pod.pod_status().is_some_and(|s| !s.phase.is_terminal())
+}
+
+/// A pod keeps its fill for as long as its seat.
+impl JobRuntime {
+    fn count_fill_of(&mut self, pod: &Stored) {
+        if let Some(number) = fill_number(pod) {
+            *self.fills.entry(number).or_default() += 1;
+        }
+    }
+
+    fn forget_fill_of(&mut self, pod: &Stored) {
+        if let Some(number) = fill_number(pod)
+            && let btree_map::Entry::Occupied(mut count) = self.fills.entry(number)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 impl World {
@@ -84,6 +109,7 @@ impl World {
     fn leave_seat(&mut self, old: &Arc<Stored>, job: Uid, seat: (u32, u32), new: Option<&Arc<Stored>>) {
         let Some(runtime) = self.jobs.get_mut(&job) else { return };
         runtime.pods.remove(&seat);
+        runtime.forget_fill_of(old);
         let was_active = runtime.active.remove(&seat).is_some();
         // A Job that is being deleted waits for its last pod.
         let key = Key { resource: Resource::Job, at: runtime.at.clone() };
@@ -105,6 +131,7 @@ impl World {
         let Some(runtime) = self.jobs.get_mut(&job) else { return };
         if old.is_none() {
             runtime.pods.insert(seat, at);
+            runtime.count_fill_of(new);
         }
         let own = |pod: &Stored| pod.array_pod().and_then(|pod| pod.own.clone());
         if let Some(own_head) = own(new)

@@ -223,10 +223,18 @@ fn nothing_is_kept_of_what_made_no_pod() {
     assert_eq!(fills(&bench, "fit").texts.iter().filter(|text| !text.is_empty()).count(), 2);
     let uid = bench.world.get(Resource::Job, "ml", "fit").expect("it is there").uid;
     assert_eq!(bench.world.jobs[&uid].templates.len(), 2);
+    let pods_of_fills = |bench: &Bench| {
+        bench.world.jobs[&uid].fills.values().copied().collect::<std::collections::BTreeSet<u32>>()
+    };
+    assert_eq!(pods_of_fills(&bench), [1, 2].into());
     let before = bench.list(Resource::Pod);
     bench.crash();
     bench.settle();
     assert_eq!(bench.list(Resource::Pod), before);
+    assert_eq!(pods_of_fills(&bench), [1, 2].into());
+    bench.patch(Resource::Job, "fit", json!({"spec": {"suspend": true}}));
+    bench.settle();
+    assert_eq!(pods_of_fills(&bench), [].into());
 }
 
 #[test]
