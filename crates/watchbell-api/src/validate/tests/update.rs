@@ -1,4 +1,4 @@
-use super::{Resource, check, check_update, job_yaml, pod_yaml};
+use super::{Resource, check, check_update, container_yaml, job_yaml, pod_yaml};
 
 #[track_caller]
 fn job(old: &str, new: &str, expected: &[&str]) {
@@ -175,6 +175,24 @@ fn pods_hardly_change() {
         two,
         &["spec.containers: Forbidden: pod updates may not add or remove containers"],
     );
+}
+
+/// A pod that was made when the rules said less.
+#[test]
+fn a_spec_that_stays_is_not_judged_anew() {
+    let above_limit = container_yaml("resources: {limits: {memory: 1Gi}, requests: {memory: 2Gi}}");
+    let windows = pod_yaml("os: {name: windows}\nhostPID: true");
+    let refusals = [
+        "spec.containers[0].resources.requests: Invalid value: \"2Gi\": must be less than or equal to memory limit of 1Gi",
+        "spec.hostPID: Forbidden: cannot be set for a windows pod",
+    ];
+    for (yaml, refusal) in [above_limit, windows].iter().zip(refusals) {
+        check(Resource::Pod, yaml, &[refusal]);
+        let held = format!("metadata: {{finalizers: [example.com/a]}}\n{yaml}");
+        check_update(Resource::Pod, &held, yaml, &[]);
+        check_update(Resource::Pod, yaml, &format!("metadata: {{labels: {{a: b}}}}\n{yaml}"), &[]);
+        check_update(Resource::Pod, yaml, &yaml.replace("image: i", "image: j"), &[refusal]);
+    }
 }
 
 #[test]
