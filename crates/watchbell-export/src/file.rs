@@ -5,12 +5,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, fcntl_getfl, fcntl_setfl, flock, renameat_with};
 use serde_json::Value;
 use watchbell_audit::export::rotation::{Due, Limits, is_rotated, rotated_name};
 use watchbell_audit::export::shipper::{Answer, Item, Outcome};
@@ -22,6 +22,7 @@ use crate::options::FileOptions;
 const MODE: u32 = 0o640;
 /// The longest line that is looked for: an entry is at most 64 KiB, and is escaped and repeated in its fields.
 const LINE_BYTES_MAX: u64 = 4 << 20;
+const WRITTEN_AT_ONCE_BYTES: u64 = 1 << 20;
 
 /// An open file.
 #[derive(Debug)]
@@ -293,11 +294,30 @@ impl Open {
             file.set_len(tail.whole).map_err(|e| format!("cannot cut off half a line: {e}"))?;
         }
         // What a former process wrote last, too.
-        sync_data(&file).map_err(|e| format!("cannot make what it holds durable: {e}"))?;
+        write_again(&file, tail.whole)
+            .and_then(|()| sync_data(&file))
+            .map_err(|e| format!("cannot make what it holds durable: {e}"))?;
         let begun = meta.created().or_else(|_| meta.modified()).unwrap_or_else(|_| SystemTime::now());
         let open = Open { file, length: tail.whole, durable: tail.whole, is_in_doubt: false, begun };
         Ok((open, tail.last))
     }
+}
+
+/// Writes what a file holds once more, byte for byte. The kernel may have told a former process that it lost pages, and shows them
+/// as if they were written: a sync alone would say that all is well, and a power cut take lines that nobody writes again.
+fn write_again(file: &File, length: u64) -> std::io::Result<()> {
+    let flags = fcntl_getfl(file)?;
+    // On Linux such a file is written at its end, whatever place is named.
+    fcntl_setfl(file, flags - OFlags::APPEND)?;
+    let mut buffer = vec![0; WRITTEN_AT_ONCE_BYTES.min(length) as usize];
+    let mut at = 0;
+    while at < length {
+        let piece = &mut buffer[..WRITTEN_AT_ONCE_BYTES.min(length - at) as usize];
+        file.read_exact_at(piece, at)?;
+        file.write_all_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(fcntl_setfl(file, flags)?)
 }
 
 /// The end of a file.

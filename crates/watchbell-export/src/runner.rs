@@ -103,15 +103,23 @@ impl Runner {
             }
             self.note();
         }
-        // What was acknowledged last: after the next start it would be sent twice.
-        if let Some(next) = self.shipper.unnoted() {
-            self.persist(next);
-        }
+        self.finish();
         tracing::debug!(
             target = self.target.name(),
             next = self.shipper.acknowledged(),
             "the audit export ends"
         );
+    }
+
+    fn finish(&mut self) {
+        // What was acknowledged last: after the next start it would be sent twice.
+        if let Some(next) = self.shipper.unnoted() {
+            self.persist(next);
+        }
+        // The next start goes on behind the last line that it finds, so it finds none that may be lost.
+        if self.target.is_in_doubt() {
+            self.cut_back();
+        }
     }
 
     fn step(&mut self, known: AuditNews) -> Next {

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use super::*;
 
@@ -241,6 +242,43 @@ fn a_sync_that_failed_is_not_tried_again_and_what_was_behind_the_last_good_one_g
     write(&mut file, 4..6);
     file.sync().unwrap();
     assert_eq!(indexes(&path), [4, 5]);
+}
+
+const LIMITED: &str = "WATCHBELL_EXPORT_LIMITED_FILE";
+
+/// A former process may have heard that a sync failed: to this one a sync alone would say that all is well.
+#[test]
+fn what_is_there_is_written_once_more_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.ndjson");
+    let line = |n| [&item(n).document[..], &[b' '; 60_000], b"\n"].concat();
+    let lines: Vec<u8> = (0..40).flat_map(line).collect();
+    fs::write(&path, &lines).unwrap();
+    let child = Command::new("sh")
+        // 2 MiB, in blocks of 512 bytes: to write behind that fails.
+        .args(["-ec", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "file::tests::part_with_a_limit_within_the_file",
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(LIMITED, &path)
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{child:?}");
+    let file = open(&path);
+    assert_eq!(file.last_written(), Ok(Some(([1; 16], 39))));
+    assert!(fs::read(&path).unwrap() == lines, "byte for byte");
+    assert!(fcntl_getfl(&file.open.as_ref().unwrap().file).unwrap().contains(OFlags::APPEND));
+}
+
+#[test]
+fn part_with_a_limit_within_the_file() {
+    let Some(path) = std::env::var_os(LIMITED) else { return };
+    let error = LineFile::open(&options(Path::new(&path))).unwrap_err();
+    assert!(error.contains("cannot make what it holds durable"), "{error}");
 }
 
 #[test]
