@@ -111,6 +111,7 @@ fn fill(file: &File, bytes: u64, part: Part) -> io::Result<()> {
     Ok(())
 }
 
+/// ZFS says that there is room and sets nothing aside, which docs/bounds.md tells.
 fn extend(mut file: &File, from: u64, bytes: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), from, bytes) {
         // A file system without fallocate gives the space to written bytes alone.
