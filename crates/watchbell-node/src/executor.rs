@@ -339,9 +339,7 @@ pub(crate) fn measure(
         }
         let found = room.look(disk.map(|disk| disk.lacking(reserve_bytes)).unwrap_or_default());
         sizes.extend(found.here.into_iter().map(|(pod, used)| (pod, What::Logs, used)));
-        if found.has_removed {
-            disk = None;
-        }
+        let disk = disk.map(|disk| disk.with(found.removed));
         inbox.push([Input::Measured(Measured { sizes, disk })]);
     }
 }

@@ -148,7 +148,7 @@ pub(crate) enum What {
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub sizes: Vec<(Uid, What, Use)>,
-    /// `None`: not known, or logs were removed and how much is free for that shows in a moment.
+    /// With what was removed of logs just now, which shows in a moment. `None`: not known.
     pub disk: Option<Disk>,
 }
 
@@ -166,6 +166,15 @@ const INODES_FREE_PART: u64 = 20;
 impl Disk {
     pub(crate) fn inodes_reserve(&self) -> u64 {
         self.inodes / INODES_FREE_PART
+    }
+
+    /// When what was removed just now is free too.
+    pub(crate) fn with(self, removed: Use) -> Disk {
+        Disk {
+            free_bytes: self.free_bytes.saturating_add(removed.bytes),
+            free_inodes: self.free_inodes.saturating_add(removed.inodes),
+            ..self
+        }
     }
 
     /// What it has less than is kept free.

@@ -65,8 +65,8 @@ pub(crate) struct Tally {
 pub(crate) struct Found {
     /// What the logs of each pod hold that is here.
     pub(crate) here: Vec<(Uid, Use)>,
-    /// Logs were removed. How much is free for that shows in a moment.
-    pub(crate) has_removed: bool,
+    /// What was removed of logs. That so much is free for it shows in a moment.
+    pub(crate) removed: Use,
 }
 
 /// What all logs hold.
@@ -90,7 +90,7 @@ struct Ended {
 #[derive(Debug, Clone, Copy, Default)]
 struct Lost {
     pods: u64,
-    bytes: u64,
+    used: Use,
 }
 
 impl Room {
@@ -109,9 +109,18 @@ impl Room {
         self.counted = Counted { next_at: Some(since + since.elapsed() * REST), pods };
         self.tally.held.store(held.total.bytes, Ordering::Relaxed);
         let over = held.past.bytes.saturating_sub(self.bytes_max);
-        let lacking = Use { bytes: lacking.bytes.max(over), ..lacking };
-        let has_removed = lacking != Use::default() && self.make_room(&held, lacking, is_lacking);
-        Found { here: held.here.into_iter().collect(), has_removed }
+        let mut removed = Use::default();
+        let bytes = lacking.bytes.max(over);
+        if bytes > 0 {
+            removed = self.make_room(&held, Use { bytes, inodes: 0 }, lacking.bytes > 0);
+        }
+        let inodes = lacking.inodes.saturating_sub(removed.inodes);
+        if inodes > 0 {
+            let anew = (removed != Use::default()).then(|| self.count());
+            let lacking = Use { bytes: 0, inodes };
+            removed = removed.plus(self.make_room(anew.as_ref().unwrap_or(&held), lacking, true));
+        }
+        Found { here: held.here.into_iter().collect(), removed }
     }
 
     fn count(&self) -> Held {
@@ -156,9 +165,9 @@ impl Room {
         }
     }
 
-    /// Whether logs went. What no object names any more goes first; then the namespaces that hold most lose what they have
+    /// What went of logs, by bytes or, where none lack, by inodes. What no object names any more goes first; then the namespaces that hold most lose what they have
     /// more than others, the oldest first.
-    fn make_room(&self, held: &Held, lacking: Use, is_disk: bool) -> bool {
+    fn make_room(&self, held: &Held, lacking: Use, is_disk: bool) -> Use {
         let owners = (self.owners)();
         let measure = |used: &Use| if lacking.bytes > 0 { used.bytes } else { used.inodes };
         let mut namespaces: BTreeMap<Option<Arc<str>>, (u64, Vec<LogOwner>)> = BTreeMap::new();
@@ -179,7 +188,7 @@ impl Room {
             self.remove_oldest(list, loss, measure, &mut lost);
         }
         if lost.is_empty() {
-            return false;
+            return Use::default();
         }
         let why = if is_disk {
             "the disk has less left than is kept free".to_owned()
@@ -189,8 +198,7 @@ impl Room {
                 amount(self.bytes_max)
             )
         };
-        self.say(lost, &owners, &why);
-        true
+        self.say(lost, &owners, &why)
     }
 
     /// Removes the oldest logs of these owners until so much went.
@@ -246,11 +254,11 @@ impl Room {
     fn remove(&self, owner: LogOwner, places: &HashSet<LogPlace>) -> Lost {
         // First, as nobody is to take what is gone for what was never written; but a full disk may refuse it.
         let marked = mark(&self.data_dir, owner);
-        let (mut pods, mut bytes) = (HashSet::new(), 0u64);
+        let (mut pods, mut used) = (HashSet::new(), Use::default());
         self.files(owner, |folder, name, place, stat| {
             if places.contains(&place) && folder.remove(name)? {
                 pods.insert(place);
-                bytes = bytes.saturating_add(Use::of(stat).bytes);
+                used = used.plus(Use::of(stat));
             }
             Ok(())
         });
@@ -262,31 +270,30 @@ impl Room {
         if let Err(e) = marked.or_else(|_| mark(&self.data_dir, owner)) {
             tracing::warn!(dir = %owner.dir().display(), "cannot note that logs were removed: {e}");
         }
-        Lost { pods: pods.len() as u64, bytes }
+        Lost { pods: pods.len() as u64, used }
     }
 
-    fn say(&self, lost: BTreeMap<LogOwner, Lost>, owners: &Owners, why: &str) {
+    /// The sum of it.
+    fn say(&self, lost: BTreeMap<LogOwner, Lost>, owners: &Owners, why: &str) -> Use {
         let sum = lost.values().fold(Lost::default(), |sum, one| Lost {
             pods: sum.pods + one.pods,
-            bytes: sum.bytes.saturating_add(one.bytes),
+            used: sum.used.plus(one.used),
         });
-        self.tally.held.fetch_sub(sum.bytes.min(self.tally.held.load(Ordering::Relaxed)), Ordering::Relaxed);
-        self.tally.removed.fetch_add(sum.bytes, Ordering::Relaxed);
-        tracing::warn!(
-            pods = sum.pods,
-            bytes = sum.bytes,
-            "removed logs of pods that have ended, to make room: {why}"
-        );
+        let bytes = sum.used.bytes;
+        self.tally.held.fetch_sub(bytes.min(self.tally.held.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.tally.removed.fetch_add(bytes, Ordering::Relaxed);
+        tracing::warn!(pods = sum.pods, bytes, "removed logs of pods that have ended, to make room: {why}");
         let mut by_size: Vec<(LogOwner, Lost)> = lost.into_iter().collect();
-        by_size.sort_by_key(|(_, lost)| std::cmp::Reverse(lost.bytes));
+        by_size.sort_by_key(|(_, lost)| std::cmp::Reverse(lost.used.bytes));
         let told = by_size.iter().filter_map(|(owner, lost)| Some((owners.get(owner)?.pod?, lost)));
-        for (pod, Lost { pods, bytes }) in told.take(TOLD_MAX) {
+        for (pod, Lost { pods, used }) in told.take(TOLD_MAX) {
             let whom =
                 if *pods == 1 { "a pod that has".to_owned() } else { format!("{pods} pods that have") };
             let message =
-                format!("Removed the logs of {whom} ended, {} in all, because {why}", amount(*bytes));
+                format!("Removed the logs of {whom} ended, {} in all, because {why}", amount(used.bytes));
             (self.tell)(Report::Event { uid: pod, warning: true, reason: "LogsRemoved", message });
         }
+        sum.used
     }
 }
 

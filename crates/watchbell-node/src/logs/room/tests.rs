@@ -9,7 +9,7 @@ use watchbell_api::types::pod_status::JobLog;
 
 use super::super::{Live, Logs};
 use super::*;
-use crate::agent::{Input, What};
+use crate::agent::{Disk, Input, Measured, What};
 use crate::inbox::Inbox;
 use crate::place::Owner;
 
@@ -122,7 +122,7 @@ fn the_oldest_of_who_holds_most_go_and_nobody_elses() {
     stand.here.begin(job(JOB_A, 2), Uid(9));
     let mut room = stand.room(u64::MAX);
     let found = room.look(lacking(1));
-    assert!(found.has_removed);
+    assert_ne!(found.removed, Use::default());
     assert_eq!(stand.left(&places), ["oldest of all, of b", "here", "third", "newest"]);
     assert!(matches!(found.here[..], [(Uid(9), used)] if used.bytes >= SIZE), "{:?}", found.here);
     let told = std::mem::take(&mut *stand.told.lock().unwrap());
@@ -135,10 +135,10 @@ fn the_oldest_of_who_holds_most_go_and_nobody_elses() {
     );
 
     // By now the other namespace holds nearly as much, and has to give too.
-    assert!(room.look(lacking(1)).has_removed);
+    assert_ne!(room.look(lacking(1)).removed, Use::default());
     assert_eq!(stand.left(&places), ["here"]);
     // Whoever is here keeps them: now it is a pod's turn.
-    assert!(!room.look(lacking(1)).has_removed);
+    assert_eq!(room.look(lacking(1)).removed, Use::default());
     assert_eq!(stand.left(&places), ["here"]);
 }
 
@@ -150,8 +150,27 @@ fn a_disk_without_inodes_gets_some() {
     for ((_, place), at) in places.iter().zip([1, 2]) {
         stand.write(*place, at);
     }
-    assert!(stand.room(u64::MAX).look(Use { bytes: 0, inodes: 1 }).has_removed);
+    assert_ne!(stand.room(u64::MAX).look(Use { bytes: 0, inodes: 1 }).removed, Use::default());
     assert_eq!(stand.left(&places), ["new"]);
+}
+
+/// As where the logs are at their bound, and a little beyond it in each look.
+#[test]
+fn bytes_that_go_are_not_taken_for_inodes() {
+    let mut stand = Stand::new();
+    stand.known(LogOwner::Job(JOB_A), "a", 1);
+    let places = [0, 1, 2, 3].map(|index| ("a log", job(JOB_A, index)));
+    for ((_, place), at) in places.iter().zip(1..) {
+        stand.write(*place, at);
+    }
+    let found = stand.room(4 * SIZE - SIZE / 2).look(Use { bytes: 0, inodes: 3 });
+    assert_eq!(found.removed.inodes, 3);
+    assert_eq!(stand.left(&places).len(), 1);
+    let told = stand.told.lock().unwrap().clone();
+    assert!(
+        matches!(&told[..], [bound, disk] if bound.contains("serve --log-disk") && disk.contains("the disk has less")),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -164,7 +183,7 @@ fn logs_of_the_past_have_a_bound_together() {
     }
     stand.here.begin(job(JOB_A, 2), Uid(9));
     let mut room = stand.room(SIZE + SIZE / 2);
-    assert!(room.look(Use::default()).has_removed);
+    assert_ne!(room.look(Use::default()).removed, Use::default());
     assert_eq!(stand.left(&places), ["new", "here"]);
     let told = stand.told.lock().unwrap().clone();
     assert!(
@@ -173,7 +192,7 @@ fn logs_of_the_past_have_a_bound_together() {
     );
     // Nothing is too much any more.
     room.counted.next_at = None;
-    assert!(!room.look(Use::default()).has_removed);
+    assert_eq!(room.look(Use::default()).removed, Use::default());
 }
 
 #[test]
@@ -204,10 +223,10 @@ fn before_all_pods_are_known_nothing_goes() {
     let stand = Stand { here: Arc::default(), ..Stand::new() };
     let places = [("may be here", job(JOB_A, 0))];
     stand.write(places[0].1, 1);
-    assert!(!stand.room(0).look(lacking(1)).has_removed);
+    assert_eq!(stand.room(0).look(lacking(1)).removed, Use::default());
     assert_eq!(stand.left(&places), ["may be here"]);
     stand.here.complete();
-    assert!(stand.room(0).look(lacking(1)).has_removed);
+    assert_ne!(stand.room(0).look(lacking(1)).removed, Use::default());
     assert!(stand.left(&places).is_empty());
 }
 
@@ -219,7 +238,7 @@ fn what_nobody_names_any_more_goes_first() {
     for (_, place) in places {
         stand.write(place, 1);
     }
-    assert!(stand.room(u64::MAX).look(Use { bytes: 1, inodes: 0 }).has_removed);
+    assert_ne!(stand.room(u64::MAX).look(Use { bytes: 1, inodes: 0 }).removed, Use::default());
     assert_eq!(stand.left(&places), ["large", "larger"]);
     assert!(stand.told.lock().unwrap().is_empty());
 }
@@ -236,7 +255,7 @@ fn a_log_that_was_removed_is_not_taken_for_one_that_was_never_written() {
         logs.open(&query).map(|mut stream| stream.read(&mut [0; 16]).unwrap()).map_err(|e| e.kind())
     };
     assert_eq!(open(1), Ok(0), "it wrote nothing");
-    assert!(stand.room(u64::MAX).look(lacking(0)).has_removed);
+    assert_ne!(stand.room(u64::MAX).look(lacking(0)).removed, Use::default());
     assert_eq!(open(0), Err(io::ErrorKind::NotFound));
     // One that is here may still write its first line.
     stand.here.begin(job(JOB_A, 2), Uid(2));
@@ -260,7 +279,7 @@ fn what_else_lies_there_leads_nowhere() {
     std::os::unix::fs::symlink(outside.path(), jobs.join(JOB_B.to_string())).unwrap();
     std::os::unix::fs::symlink(&log, jobs.join(JOB_A.to_string()).join("0.0.0.0.log")).unwrap();
     let mut room = stand.room(0);
-    assert!(!room.look(lacking(1)).has_removed);
+    assert_eq!(room.look(lacking(1)).removed, Use::default());
     sweep_strangers(&room.dir, &room.data_dir, &stand.here, Owners::new);
     assert!(log.exists() && !jobs.join(JOB_A.to_string()).exists());
 }
@@ -305,19 +324,57 @@ fn a_short_disk_costs_logs_of_the_past_before_any_pod() {
         stand.write(place, 1);
     }
     stand.here.begin(job(JOB_A, 1), Uid(9));
+    let measured = looks(&stand, 2, || ());
+    assert_eq!(stand.left(&places), ["here"]);
+    assert!(
+        matches!(measured[1].sizes[..], [(Uid(9), What::Logs, used)] if used.bytes >= SIZE),
+        "{measured:?}"
+    );
+}
+
+/// So many looks at a disk that never has enough, before each of which `before` is done.
+fn looks(stand: &Stand, count: usize, before: impl Fn()) -> Vec<Measured> {
     let (inbox, (watched, to_measure)) = (Inbox::default(), channel());
-    for _ in 0..2 {
+    for _ in 0..count {
         watched.send(Vec::new()).unwrap();
     }
     drop(watched);
-    let (data_dir, room) = (stand.dir.path(), stand.room(u64::MAX));
-    crate::executor::measure(to_measure, data_dir, room, &inbox, u64::MAX, || false);
-    assert_eq!(stand.left(&places), ["here"]);
-    let measured: Vec<_> = inbox.wait(Duration::ZERO).unwrap();
-    let [Input::Measured(first), Input::Measured(second)] = &measured[..] else { panic!("{measured:?}") };
-    assert_eq!(first.disk, None, "whether a pod has to go is seen when it is known what was gained");
-    assert!(second.disk.is_some());
-    assert!(matches!(second.sizes[..], [(Uid(9), What::Logs, used)] if used.bytes >= SIZE), "{second:?}");
+    let collect = || {
+        before();
+        false
+    };
+    crate::executor::measure(to_measure, stand.dir.path(), stand.room(u64::MAX), &inbox, u64::MAX, collect);
+    let measured = inbox.wait(Duration::ZERO).unwrap();
+    measured
+        .into_iter()
+        .map(|input| match input {
+            Input::Measured(measured) => measured,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_log_that_goes_in_each_look_saves_no_pod() {
+    let mut stand = Stand::new();
+    stand.known(LogOwner::Job(JOB_A), "a", 1);
+    let ended = job(JOB_A, 0);
+    let measured = looks(&stand, 3, || {
+        assert!(!stand.path(ended).exists(), "it went in the look before");
+        stand.write(ended, 1);
+    });
+    assert!(!stand.path(ended).exists());
+    assert_eq!(measured.len(), 3);
+    for one in measured {
+        assert_ne!(one.disk.unwrap().lacking(u64::MAX), Use::default());
+    }
+}
+
+#[test]
+fn what_was_removed_counts_as_free() {
+    let disk = Disk { free_bytes: 10, inodes: 100, free_inodes: 3 };
+    assert_eq!(disk.with(Use { bytes: 4, inodes: 1 }).lacking(16), Use { bytes: 2, inodes: 1 });
+    assert_eq!(disk.with(Use { bytes: 6, inodes: 2 }).lacking(16), Use::default());
 }
 
 #[test]
