@@ -24,15 +24,25 @@ pub struct Limits {
 impl Array {
     /// Says whether `bytes` more may be written to the disk: by whatever takes room that is not given back soon.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<(), Error> {
-        let Limits { reserve_bytes, is_stopped, .. } = &self.limits;
+        self.check_free(bytes, self.limits.reserve_bytes)
+    }
+
+    /// The same for a manifest, for which half of the reserve is there: what was copied may have left no more than the reserve, and
+    /// below it others make room, where at it nobody would.
+    pub(crate) fn check_manifest_room(&self, bytes: u64) -> Result<(), Error> {
+        self.check_free(bytes, self.limits.reserve_bytes / 2)
+    }
+
+    fn check_free(&self, bytes: u64, reserve: u64) -> Result<(), Error> {
+        let is_stopped = &self.limits.is_stopped;
         if is_stopped.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
-        if *reserve_bytes > 0 {
+        if reserve > 0 {
             let disk = statvfs(&self.dir).map_err(Error::errno("measure the disk of", &self.dir))?;
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            if free.saturating_sub(bytes) < *reserve_bytes {
-                return Err(Error::Full { free, reserve: *reserve_bytes });
+            if free.saturating_sub(bytes) < reserve {
+                return Err(Error::Full { free, reserve });
             }
         }
         Ok(())

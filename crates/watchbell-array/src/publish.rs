@@ -325,7 +325,10 @@ impl Array {
 
 fn check_quota(array: &Array, quota_bytes: Option<u64>, next: &Next) -> Result<(), Error> {
     let Some(quota) = quota_bytes else { return Ok(()) };
-    let bytes = array.used_bytes()?.saturating_add(next.manifest.len() as u64);
+    // A publication that failed may have left its manifest, which is used then.
+    let is_there = array.manifest_path(array.digest(&next.manifest)?).exists();
+    let more = if is_there { 0 } else { next.manifest.len() as u64 };
+    let bytes = array.used_bytes()?.saturating_add(more);
     if bytes > quota { Err(Error::Quota { bytes, quota }) } else { Ok(()) }
 }
 

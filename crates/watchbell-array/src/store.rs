@@ -509,8 +509,12 @@ impl Array {
         }
     }
 
+    pub(crate) fn manifest_path(&self, digest: Digest) -> PathBuf {
+        self.dir.join("manifests").join(digest.to_string())
+    }
+
     pub fn manifest(&self, digest: Digest) -> Result<Manifest, Error> {
-        let path = self.dir.join("manifests").join(digest.to_string());
+        let path = self.manifest_path(digest);
         let damaged =
             |problem: &str| Error::Damaged { what: "manifest", digest, problem: problem.to_owned() };
         let bytes = self.opened(read_bounded(&path, manifest::MAX_BYTES)?, Role::Manifest)?;
@@ -573,10 +577,13 @@ impl Array {
 
     /// Stores a manifest and a snapshot of it, both durable with their names.
     pub(crate) fn put_snapshot(&self, snapshot: &Snapshot, manifest: &[u8]) -> Result<Digest, Error> {
-        let manifests = self.dir.join("manifests");
+        let path = self.manifest_path(snapshot.manifest);
         let sealed = bounded(self.sealed(manifest, Role::Manifest)?, manifest::MAX_BYTES)?;
-        self.check_room(sealed.len() as u64)?;
-        self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &sealed)?;
+        // One that is there takes no more room.
+        if !path.exists() {
+            self.check_manifest_room(sealed.len() as u64)?;
+        }
+        self.disk.replace(&path, &sealed)?;
         let bytes = snapshot.encode();
         let digest = self.record_name(&bytes).ok_or(Error::Locked)?;
         let placed = self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes);

@@ -196,6 +196,11 @@ fn sweep_objects(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> R
 /// Removes what another boot of the machine unpacked, which may be half on the disk, and what no view links to.
 fn sweep_unpacked(array: &Array) -> Result<(), Error> {
     array.remove_of_other_boots(UNPACKED)?;
+    remove_unlinked(array)
+}
+
+/// Removes what was unpacked and no view links to. A view that has just found it there is tried again.
+pub(crate) fn remove_unlinked(array: &Array) -> Result<(), Error> {
     let dir = array.dir.join(UNPACKED).join(boot_id());
     if !dir.exists() {
         return Ok(());

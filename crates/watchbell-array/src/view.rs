@@ -15,6 +15,7 @@ use crate::manifest::{Entry, Manifest};
 use crate::object::{self, Located, Objects};
 use crate::parallel::in_parallel;
 use crate::store::{Array, names};
+use crate::sweep;
 
 /// A directory's mode in a view: whoever the container is may make files in the upper above it. Nobody else comes this far: the
 /// array's own directory is root's alone.
@@ -94,9 +95,13 @@ pub(crate) fn build<'a>(
         Err(_) if path.exists() => disk.remove_dir(&next),
         renamed => renamed,
     });
-    if built.is_err() {
+    if let Err(error) = &built {
         // Best effort: it is tried again under another name, perhaps for ever.
         drop(disk.remove_dir(&next));
+        if error.is_full() {
+            // Nor does what it unpacked stay: the disk would be as full as before, for everybody.
+            drop(sweep::remove_unlinked(objects.array));
+        }
     }
     built
 }
@@ -123,6 +128,15 @@ fn fill<'a>(
     for entry in entries {
         let is_first = !unpacked.known.contains(&entry.digest) && seen.insert(entry.digest);
         if is_first { first.push(entry) } else { rest.push(entry) }
+    }
+    // Of all of it together, before anything takes room of those that write meanwhile.
+    let sizes = in_parallel(first.len(), |at| match objects.get(first[at].digest)? {
+        Located::Packed(_) => Ok(first[at].size),
+        Located::File(_) => Ok(0),
+    })?;
+    let bytes = sizes.into_iter().fold(0u64, u64::saturating_add);
+    if bytes > 0 {
+        objects.array.check_room(bytes)?;
     }
     let to = |entry: &Entry| next.join(&entry.key);
     in_parallel(first.len(), |at| unpacked.first(disk, objects, first[at].digest, &to(first[at])))?;

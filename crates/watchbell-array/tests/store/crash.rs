@@ -704,6 +704,19 @@ fn a_publication_that_fails_leaves_no_snapshot() {
     publish_two(&place, &unwatched(), [None; 2]).unwrap();
 }
 
+/// Its manifest is there by then, and counts once.
+#[test]
+fn a_publication_that_failed_needs_no_more_of_the_quota() {
+    let place = two_arrays();
+    let publish = |disk: Disk, quota| {
+        let draft = opened(&place, "array", disk).draft("r1").map_err(drop).unwrap();
+        draft.publish(&all(4), OnConflict::Fail, quota, "", at(9))
+    };
+    assert!(publish(full_at("refs/head.next"), None).is_err());
+    let used = opened(&place, "array", unwatched()).used_bytes().unwrap();
+    publish(unwatched(), Some(used)).unwrap();
+}
+
 /// All heads have moved, and there is no room to write it down: what makes room does not wait for that, and nothing of it is lost.
 #[test]
 fn a_full_disk_is_swept_before_a_publication_is_tidied_up() {

@@ -3,9 +3,10 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use watchbell_array::{Array, Digest, Disk, Entry, Error, Limits, Run};
+use watchbell_array::{Array, Digest, Disk, Entry, Error, Limits, Run, Step};
+use watchbell_zarr::OnConflict;
 
-use crate::place::{Place, at, contents, files, import_at, run, write};
+use crate::place::{Place, all, at, by_time, commit, contents, files, hierarchy_of, run};
 
 #[test]
 fn a_view_is_the_snapshot_and_is_shared() {
@@ -111,19 +112,86 @@ fn a_view_that_cannot_be_made_leaves_nothing() {
 fn a_view_leaves_the_reserve_alone() {
     let place = Place::new();
     let array = place.array();
-    let first = array.head().unwrap().unwrap();
-    let snapshot = array.snapshot(first).unwrap();
+    let snapshot = array.snapshot(array.head().unwrap().unwrap()).unwrap();
     let manifest = array.manifest(snapshot.manifest).unwrap();
     let full = array.clone().within(Limits { reserve_bytes: u64::MAX, ..Limits::default() });
     assert!(matches!(full.view(snapshot.manifest, &manifest), Err(Error::Full { .. })));
-    // Nor does a snapshot.
-    let by = Run { name: "rollback".to_owned(), ..Run::default() };
-    write(&place.plain(), "t/c/7/1", b"new");
-    import_at(&array, &place.path("plain"), 2_000).unwrap();
-    let back = |array: &Array| array.rollback(first, &by, "", at(3_000));
-    assert!(matches!(back(&full), Err(Error::Full { .. })));
-    assert!(back(&array).unwrap().is_some());
     // What is there already takes no room.
     let view = array.view(snapshot.manifest, &manifest).unwrap();
     assert_eq!(full.view(snapshot.manifest, &manifest).unwrap(), view);
+}
+
+/// What it unpacked would keep the disk full, for everybody and as long as the machine is up.
+#[test]
+fn a_view_that_does_not_fit_leaves_nothing_unpacked() {
+    let place = Place::new();
+    let array = place.array();
+    let head = array.head().unwrap().unwrap();
+    let manifest = array.manifest(array.snapshot(head).unwrap().manifest).unwrap();
+    let unpacked = || files(&array.dir().join("unpacked")).len();
+    // Nothing is begun that does not fit as a whole.
+    let mut large = manifest.clone();
+    large.entries.last_mut().unwrap().size = u64::MAX / 2;
+    let unwatched = Disk::watched(|_| Ok(()));
+    let reserved = Limits { reserve_bytes: 1, ..Limits::default() };
+    let within = Array::open(array.dir(), unwatched.clone()).unwrap().within(reserved);
+    let made = within.view_at(&large, |_| true, &place.path("view"));
+    assert!(matches!(made, Err(Error::Full { .. })), "{made:?}");
+    assert_eq!(unpacked(), 0);
+    // Nor does it stay when others have filled the disk meanwhile.
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let view = place.path("view");
+    let of_view = view.to_string_lossy().into_owned();
+    let full = Disk::watched(move |step| match step {
+        Step::Write(path) if path.to_string_lossy().starts_with(&of_view) => {
+            match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => Ok(()),
+                _ => {
+                    let source = std::io::Error::from_raw_os_error(28);
+                    Err(Error::Io { step: "write", path: path.clone(), source })
+                }
+            }
+        }
+        _ => Ok(()),
+    });
+    let filled = Array::open(array.dir(), full).unwrap();
+    assert!(filled.view_at(&manifest, |_| true, &view).is_err());
+    assert!(!view.exists());
+    assert_eq!(unpacked(), 0);
+    // Of one that is there, nothing goes.
+    array.view_at(&manifest, |_| true, &view).unwrap();
+    let made = unpacked();
+    assert_ne!(made, 0);
+    assert!(filled.view_at(&manifest, |_| true, &place.path("other")).is_ok());
+    assert_eq!(unpacked(), made);
+}
+
+/// A commit leaves no less than the reserve, and its run is published then: at the reserve nobody makes room.
+#[test]
+fn what_is_committed_is_published_out_of_the_reserve() {
+    let place = Place::new();
+    let array = place.array();
+    let first = array.head().unwrap().unwrap();
+    let plan = by_time(&hierarchy_of(&array));
+    let upper = |index: u32| place.upper(&format!("u{index}"), &[(&format!("t/c/{}/0", 2 * index), "new")]);
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    for index in 0..4 {
+        commit(&draft, &plan, index, &upper(index)).unwrap();
+    }
+    drop(draft);
+    let disk = rustix::fs::statvfs(array.dir()).unwrap();
+    let reserve_bytes = disk.f_bavail * disk.f_frsize / 2 * 3;
+    let low = array.clone().within(Limits { reserve_bytes, ..Limits::default() });
+    let late = low.begin(&run("r2"), &BTreeMap::new()).unwrap();
+    assert!(matches!(commit(&late, &plan, 0, &upper(0)), Err(Error::Full { .. })));
+    let full = || array.clone().within(Limits { reserve_bytes: u64::MAX, ..Limits::default() });
+    let publish = |array: Array| {
+        let draft = array.draft("r1")?;
+        draft.publish(&all(4), OnConflict::Fail, None, "", at(2_000))
+    };
+    assert!(matches!(publish(full()), Err(Error::Full { .. })));
+    publish(low).unwrap();
+    // The manifest of an older snapshot is there.
+    let by = Run { name: "rollback".to_owned(), ..Run::default() };
+    assert!(full().rollback(first, &by, "", at(3_000)).unwrap().is_some());
 }
