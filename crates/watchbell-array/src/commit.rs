@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 use rustix::fd::BorrowedFd;
 use watchbell_zarr::Judge;
 
-use crate::draft::{Attempt, Committed, Completeness, Draft};
+use crate::draft::{Attempt, Committed, Completeness, Draft, Keys};
 use crate::error::Error;
 use crate::object::Objects;
 use crate::store::names;
@@ -36,7 +36,7 @@ struct Part<'a> {
     /// What is copied, with its record as it is kept.
     staged: Option<(Committed, Vec<u8>)>,
     /// That the draft counts for what is being committed.
-    keys: u64,
+    keys: Keys,
     /// It has staged what counts nowhere.
     has_failed: bool,
     /// The same of a record of before that was due and is forgotten.
@@ -76,7 +76,7 @@ impl<'a> IndexCommit<'a> {
             index,
             committed: None,
             staged: None,
-            keys: 0,
+            keys: Keys::default(),
             has_failed: false,
             has_forgotten: false,
         };
@@ -133,8 +133,9 @@ impl<'a> IndexCommit<'a> {
         let (files, removed) = self.parts[at].draft.judged(judge, upper, completeness, max_bytes)?;
         self.keep().map_err(|refused| refused.error)?;
         let part = &mut self.parts[at];
-        part.draft.take_keys(files.len() as u64)?;
-        part.keys = files.len() as u64;
+        let keys = part.draft.keys_of(files.iter().map(|(key, _)| key.as_str()), &removed);
+        part.draft.take_keys(keys)?;
+        part.keys = keys;
         part.has_failed = true;
         part.staged = Some(part.draft.take_over(self.index, attempt, upper, files, removed)?);
         Ok(())
@@ -231,8 +232,9 @@ impl Part<'_> {
         if counts && self.committed.is_none() {
             self.count()?;
             self.committed = self.draft.committed(self.index)?;
-            self.draft
-                .count_keys(self.committed.as_ref().map_or(0, |committed| committed.written.len() as u64));
+            if let Some(committed) = &self.committed {
+                self.draft.count_keys(committed.keys(self.draft));
+            }
             return Ok(());
         }
         // With what it has staged.

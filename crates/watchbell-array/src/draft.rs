@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use rustix::fd::{AsFd as _, BorrowedFd};
 use serde::{Deserialize, Serialize};
@@ -35,12 +35,30 @@ pub struct Draft {
     pub(crate) grown: Manifest,
     numbers: AtomicU64,
     /// That its indices have written, or are writing.
-    keys: AtomicU64,
+    keys: Mutex<Keys>,
     pub(crate) meter: Meter,
     pub(crate) copying: Mutex<Copying>,
     /// Somebody is done with it.
     pub(crate) copied: Condvar,
     _lock: File,
+}
+
+/// How many keys are written; and of which the array has none yet, and which it loses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    written: u64,
+    new: u64,
+    removed: u64,
+}
+
+impl Keys {
+    fn plus(self, more: Keys) -> Keys {
+        Keys {
+            written: self.written + more.written,
+            new: self.new + more.new,
+            removed: self.removed + more.removed,
+        }
+    }
 }
 
 /// What a draft begins with.
@@ -166,7 +184,7 @@ impl Array {
             base.with(&[(Writer::default(), record.run.clone())], &BTreeSet::new(), &documents.collect())
         };
         let (array, numbers, meter) = (self.clone(), AtomicU64::new(0), Meter::of_array());
-        let (keys, copying, copied) = (AtomicU64::new(0), Mutex::default(), Condvar::new());
+        let (keys, copying, copied) = (Mutex::default(), Mutex::default(), Condvar::new());
         let draft =
             Draft { array, dir, record, base, grown, numbers, keys, meter, copying, copied, _lock: lock };
         draft.remove_uncommitted()?;
@@ -482,19 +500,45 @@ impl Draft {
         Ok((files, removed))
     }
 
-    /// So many more keys are written: or not, when the run would have too many.
-    pub(crate) fn take_keys(&self, more: u64) -> Result<(), Error> {
-        let keys = self.keys.fetch_add(more, Ordering::Relaxed).saturating_add(more);
-        self.array.check_keys(keys).inspect_err(|_| self.give_back_keys(more))
+    /// So many more keys are written: or not, when the run, or the array by it, would have too many.
+    pub(crate) fn take_keys(&self, more: Keys) -> Result<(), Error> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = keys.plus(more);
+        self.array.check_keys(sum.written)?;
+        // What was imported by hand may have more, and be written anew.
+        if more.new > more.removed && sum.new > sum.removed {
+            self.array.check_keys(self.grown.entries.len() as u64 + sum.new - sum.removed)?;
+        }
+        *keys = sum;
+        Ok(())
     }
 
     /// The same of what counts in any case.
-    pub(crate) fn count_keys(&self, more: u64) {
-        self.keys.fetch_add(more, Ordering::Relaxed);
+    pub(crate) fn count_keys(&self, more: Keys) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        *keys = keys.plus(more);
     }
 
-    pub(crate) fn give_back_keys(&self, keys: u64) {
-        self.keys.fetch_sub(keys, Ordering::Relaxed);
+    pub(crate) fn give_back_keys(&self, less: Keys) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        *keys = Keys {
+            written: keys.written.saturating_sub(less.written),
+            new: keys.new.saturating_sub(less.new),
+            removed: keys.removed.saturating_sub(less.removed),
+        };
+    }
+
+    /// Of an index.
+    pub(crate) fn keys_of<'a>(
+        &self,
+        written: impl ExactSizeIterator<Item = &'a str> + Clone,
+        removed: &[String],
+    ) -> Keys {
+        let is_there = |key: &str| self.grown.get(key).is_some();
+        let new = written.clone().filter(|key| !is_there(key)).count();
+        let kept: HashSet<&str> = if removed.is_empty() { HashSet::new() } else { written.clone().collect() };
+        let removed = removed.iter().filter(|key| is_there(key) && !kept.contains(key.as_str())).count();
+        Keys { written: written.len() as u64, new: new as u64, removed: removed as u64 }
     }
 
     /// A file of the base, and all that lies in a directory of that name.
@@ -559,13 +603,13 @@ impl Draft {
     pub(crate) fn remove_staged(&self) -> Result<(), Error> {
         let mut known: BTreeSet<Digest> =
             self.record.documents.values().map(|document| document.digest).collect();
-        let mut keys = 0;
+        let mut keys = Keys::default();
         for index in self.indices()? {
             let committed = self.committed(index)?.unwrap_or_default();
-            keys += committed.written.len() as u64;
+            keys = keys.plus(committed.keys(self));
             known.extend(committed.written.iter().map(|(_, digest, _)| *digest));
         }
-        self.keys.store(keys, Ordering::Relaxed);
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
         for index in commit::due(&self.dir.join(INDICES))? {
             let due = self.due(index)?.unwrap_or_default();
             known.extend(due.written.iter().map(|(_, digest, _)| *digest));
@@ -616,6 +660,10 @@ fn read_committed(array: &Array, path: &Path, run: &Run, index: u32) -> Result<C
 }
 
 impl Committed {
+    pub(crate) fn keys(&self, draft: &Draft) -> Keys {
+        draft.keys_of(self.written.iter().map(|(key, ..)| key.as_str()), &self.removed)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         // Into memory, of lists with a known length alone: nothing that can fail.
         let content = postcard::to_allocvec(self).unwrap_or_default();

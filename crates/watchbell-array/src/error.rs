@@ -148,7 +148,8 @@ impl Error {
                 | Self::Quota { .. }
                 | Self::Full { .. }
                 | Self::Unsigned(_)
-                // Whoever runs the server gives it the key.
+                // Whoever runs the server gives it the number, and the key.
+                | Self::TooManyKeys { .. }
                 | Self::Key(_)
                 | Self::Locked
                 | Self::WrongKey
