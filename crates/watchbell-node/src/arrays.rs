@@ -163,5 +163,5 @@ pub(crate) enum Trouble {
     /// What was asked for cannot be: no pod of the run will ever start.
     Lasting(String),
     /// Somebody else has an array locked. The threads come back to it by themselves, and nobody is told.
-    Busy(String),
+    Busy { array: Arc<str>, why: String },
 }

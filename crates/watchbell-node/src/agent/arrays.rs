@@ -386,13 +386,13 @@ impl Agent {
         let Some(run) = self.runs.get(run) else { return };
         let state = match &result {
             Ok(prepared) => ArraysState::Ready(prepared.clone()),
-            Err(Trouble::Passing(message) | Trouble::Lasting(message) | Trouble::Busy(message)) => {
-                ArraysState::Failed {
-                    message: message.clone(),
-                    retry_at: now.mono + BLOCKED.wait(tries),
-                    tries: tries.saturating_add(1),
-                }
-            }
+            Err(
+                Trouble::Passing(message) | Trouble::Lasting(message) | Trouble::Busy { why: message, .. },
+            ) => ArraysState::Failed {
+                message: message.clone(),
+                retry_at: now.mono + BLOCKED.wait(tries),
+                tries: tries.saturating_add(1),
+            },
         };
         let before = run.arrays.states.insert(own, state);
         let Some(ArraysState::Preparing(waiters)) = before else { return };
@@ -402,7 +402,7 @@ impl Agent {
             if matches!(pod.life.containers[ordinal].state, State::Preparing) {
                 match &result {
                     Ok(_) => self.create(&mut pod, ordinal, now),
-                    Err(Trouble::Passing(message) | Trouble::Busy(message)) => {
+                    Err(Trouble::Passing(message) | Trouble::Busy { why: message, .. }) => {
                         if std::mem::take(&mut is_first) {
                             self.tell(&pod, true, "FailedMount", || message.clone());
                         }

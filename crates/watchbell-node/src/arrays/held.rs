@@ -214,7 +214,10 @@ pub(super) fn passing(error: Error) -> Trouble {
         | Error::Elsewhere { .. }
         | Error::Forged { .. }
         | Error::Older { .. } => Trouble::Lasting(error.to_string()),
-        Error::Busy(_) => Trouble::Busy(error.to_string()),
+        Error::Busy(ref dir) => {
+            let array = dir.file_name().unwrap_or_default().to_string_lossy().into();
+            Trouble::Busy { array, why: error.to_string() }
+        }
         error => Trouble::Passing(error.to_string()),
     }
 }

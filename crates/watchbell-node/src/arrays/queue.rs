@@ -73,7 +73,7 @@ struct Turn {
     is_first: bool,
     /// How long it was put off when it was tried before.
     waited: Option<Duration>,
-    /// The arrays of which one was locked then.
+    /// The arrays that were locked then, or in the turns before where it needs all of them at once.
     awaits: Vec<Place>,
 }
 
@@ -232,14 +232,20 @@ impl Shared {
                 queue.is_unlocked(&arrays);
                 queue.put_off(again(AGAIN_LAST), work, false, Vec::new());
             }
-            work::Done::Busy(work) => {
+            work::Done::Busy(work, name) => {
+                let place = (namespace, name);
+                // Else two arrays of a publication could be locked in turns.
+                let mut awaits = if matches!(work, Work::Publish { .. }) { awaits } else { Vec::new() };
+                if !awaits.contains(&place) {
+                    awaits.push(place);
+                }
                 // Commits have nothing to wait for in each other.
                 if !is_commit {
-                    for place in &arrays {
+                    for place in &awaits {
                         *queue.awaited.entry(place.clone()).or_default() += 1;
                     }
                 }
-                queue.put_off(again(AGAIN_BUSY_LAST), work, is_first, arrays);
+                queue.put_off(again(AGAIN_BUSY_LAST), work, is_first, awaits);
             }
         }
         drop(queue);

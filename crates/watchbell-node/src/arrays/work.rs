@@ -34,8 +34,8 @@ pub(super) enum Done {
     Yes,
     /// It is to be tried again later.
     NotYet(Work),
-    /// The same, as soon as who has one of its arrays locked is done.
-    Busy(Work),
+    /// The same, as soon as who has this array of it locked is done.
+    Busy(Work, Arc<str>),
 }
 
 /// `is_first`: nothing was told of it before.
@@ -43,7 +43,7 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
     match work {
         Work::Prepare(id, wanted) => {
             let prepared = match prepare(tools, &wanted) {
-                Err(Trouble::Busy(_)) => return Done::Busy(Work::Prepare(id, wanted)),
+                Err(Trouble::Busy { array, .. }) => return Done::Busy(Work::Prepare(id, wanted), array),
                 prepared => prepared.map(Arc::new),
             };
             (tools.hear)(News::Prepared(id, prepared));
@@ -52,7 +52,7 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
             let committed = match commit(tools, &upper) {
                 // The spawner holds what was written until the next server has taken it.
                 Err(_) if tools.is_ending() => return Done::Yes,
-                Err(Trouble::Busy(_)) => return Done::Busy(Work::Commit(upper)),
+                Err(Trouble::Busy { array, .. }) => return Done::Busy(Work::Commit(upper), array),
                 Err(Trouble::Passing(why) | Trouble::Lasting(why)) => Err(why),
                 Ok(taken) => Ok(taken),
             };
@@ -69,7 +69,9 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
                     }
                     return Done::NotYet(Work::Publish { namespace, run, uses });
                 }
-                Err(Unpublished::Busy) => return Done::Busy(Work::Publish { namespace, run, uses }),
+                Err(Unpublished::Busy(array)) => {
+                    return Done::Busy(Work::Publish { namespace, run, uses }, array);
+                }
                 Err(Unpublished::Lasting(refusal)) => Err(refusal),
                 Ok(published) => Ok(published),
             };
@@ -125,7 +127,7 @@ fn named(of: &Use, trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Passing(why) => Trouble::Passing(of_array(of, &why)),
         Trouble::Lasting(why) => Trouble::Lasting(of_array(of, &why)),
-        Trouble::Busy(why) => Trouble::Busy(of_array(of, &why)),
+        Trouble::Busy { array, why } => Trouble::Busy { array, why: of_array(of, &why) },
     }
 }
 
@@ -456,8 +458,8 @@ pub(super) enum Unpublished {
     /// It may be later: when there is room, or the disk works again.
     Passing(String),
     Lasting(ArrayRefusal),
-    /// Somebody else has one of the arrays locked.
-    Busy,
+    /// Somebody else has this array locked.
+    Busy(Arc<str>),
 }
 
 impl Unpublished {
@@ -465,7 +467,7 @@ impl Unpublished {
         let message = of_array(of, error);
         match error {
             Error::Conflict(_) => Self::lasting(ARRAY_CONFLICT, message),
-            Error::Busy(_) => Self::Busy,
+            Error::Busy(_) => Self::Busy(of.name.as_str().into()),
             error if error.is_passing() => Self::Passing(message),
             _ => Self::lasting(ARRAY_COMMIT_FAILED, message),
         }
@@ -503,7 +505,7 @@ fn publish(
         let failed = |error: Error| Unpublished::of(of, &error);
         let array = open(tools, namespace, of).map_err(failed)?;
         let slot = slot_of(tools, &array, namespace, run, of).map_err(|trouble| match trouble {
-            Trouble::Busy(_) => Unpublished::Busy,
+            Trouble::Busy { array, .. } => Unpublished::Busy(array),
             Trouble::Passing(why) => Unpublished::Passing(of_array(of, &why)),
             Trouble::Lasting(why) => wrong(of_array(of, &why)),
         })?;

@@ -115,7 +115,7 @@ fn an_encrypted_array_is_had_by_its_key_alone() {
         .unwrap_err()
     {
         Trouble::Lasting(why) => why,
-        Trouble::Passing(why) | Trouble::Busy(why) => format!("passing: {why}"),
+        Trouble::Passing(why) | Trouble::Busy { why, .. } => format!("passing: {why}"),
     };
     let on_disk = writes.replace("\"mode\"", "\"upper\": \"disk\", \"mode\"");
     assert!(refused(1, &on_disk).contains("would write what its tasks write to the disk in the clear"));

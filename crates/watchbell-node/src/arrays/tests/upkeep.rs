@@ -88,6 +88,15 @@ impl Stand {
         let (namespace, uses) = (namespace.into(), read(uses));
         self.arrays.ask(Work::Prepare(id, Wanted { namespace, run, uses, image: "".into(), own: None }));
     }
+
+    /// Something waits for an array that is locked.
+    fn until_awaited(&self) {
+        let until = std::time::Instant::now() + PATIENCE;
+        while self.arrays.awaited() == 0 {
+            assert!(std::time::Instant::now() < until, "nothing waits");
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// An index that is copied, or a sweep, keeps an array locked for long.
@@ -121,11 +130,7 @@ fn commits_come_after_what_waits_for_the_array() {
     let lock = fs::File::open(stand.dir_of("obs").join("lock")).unwrap();
     lock.lock_shared().unwrap();
     stand.ask_to_prepare(8, "ns", second, WRITE);
-    let until = std::time::Instant::now() + PATIENCE;
-    while stand.arrays.awaited() == 0 {
-        assert!(std::time::Instant::now() < until, "nothing waits");
-        std::thread::yield_now();
-    }
+    stand.until_awaited();
     let upper = stand.dir.path().join("upper");
     fs::create_dir(&upper).unwrap();
     stand.uppers.lock().unwrap().insert((Uid(100), 0), upper);
@@ -146,6 +151,24 @@ fn commits_come_after_what_waits_for_the_array() {
     assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Prepared(8, Ok(_))));
     assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Committed(Uid(100), Ok(_))));
     assert_eq!(stand.arrays.awaited(), 0);
+}
+
+/// A run that waits for one of its arrays keeps nobody from the others.
+#[test]
+fn commits_to_an_array_that_is_free_wait_for_nobody() {
+    let stand = Stand::new();
+    stand.import("other", 4);
+    let run = writer(1, 1);
+    stand.prepare(&run, WRITE).unwrap();
+    let lock = fs::File::open(stand.dir_of("other").join("lock")).unwrap();
+    lock.lock_shared().unwrap();
+    let both = format!(r#"[{WRITE}, {}]"#, WRITE.replace("obs", "other").replace("/data", "/other"));
+    stand.ask_to_prepare(8, "ns", writer(2, 2), &both);
+    stand.until_awaited();
+    stand.commit(&run, WRITE, 0, &[(0, "t/c/0", "new")]).unwrap();
+    assert_eq!(stand.arrays.awaited(), 1);
+    lock.unlock().unwrap();
+    assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Prepared(8, Ok(_))));
 }
 
 #[test]
