@@ -26,6 +26,10 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Of a termination message 4 KiB are ever read. Its file lies on the disk, where a write has no bound of its own.
 const MESSAGES_MOST: Use = Use { bytes: 16 << 20, inodes: u64::MAX };
 
+/// Whoever gives back less than this, and less than the disk lacks, is not evicted for it: that may be anybody, while what fills the
+/// disk is no pod's.
+const FREED_LEAST: u64 = 1 << 20;
+
 /// The disk, and the pods whose directories are watched.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -174,14 +178,16 @@ impl Agent {
     /// whose end gives most back.
     fn make_room(&mut self, pods: &BTreeMap<Uid, Vec<(What, Use)>>, disk: Disk, now: Now) {
         let reserve = self.site.machine.disk_reserve_bytes;
-        let lacks_bytes = disk.lacking(reserve).bytes > 0;
+        let lacking = disk.lacking(reserve).bytes;
+        let lacks_bytes = lacking > 0;
+        let least = if lacks_bytes { lacking.min(FREED_LEAST) } else { 1 };
         let most = pods
             .iter()
             .filter(|(uid, _)| self.pods.get(uid).is_some_and(|p| !p.life.is_ending()))
-            .map(|(uid, sizes)| (*uid, freed(sizes)))
-            .map(|(uid, freed)| (uid, if lacks_bytes { freed.bytes } else { freed.inodes }))
+            .map(|(uid, sizes)| (*uid, if lacks_bytes { freed(sizes).bytes } else { freed_inodes(sizes) }))
+            .filter(|(_, freed)| *freed >= least)
             .max_by_key(|(_, freed)| *freed);
-        let Some((uid, freed @ 1..)) = most else { return };
+        let Some((uid, freed)) = most else { return };
         let message = if lacks_bytes {
             format!(
                 "The node was low on resource: ephemeral-storage. Threshold quantity: {}, available: {}. The pod was using \
@@ -207,6 +213,12 @@ impl Agent {
 fn freed(sizes: &[(What, Use)]) -> Use {
     let own = sizes.iter().filter(|(what, _)| !matches!(what, What::Claim(_) | What::Log(_)));
     own.fold(Use::default(), |sum, (_, used)| sum.plus(*used))
+}
+
+/// The same of inodes. Each pod has a few for its logs and its messages.
+fn freed_inodes(sizes: &[(What, Use)]) -> u64 {
+    let own = sizes.iter().filter(|(what, _)| matches!(what, What::EmptyDir(_) | What::Upper(..)));
+    own.fold(0, |sum, (_, used)| sum.saturating_add(used.inodes))
 }
 
 /// Why a pod has taken more than it may, in kubelet's words where it has them.

@@ -162,6 +162,14 @@ fn who_holds_most_goes_when_the_disk_is_full() {
         let claim = (Uid(1), What::Claim("data".into()), Use { bytes: 9 * MIB, inodes: 9 });
         assert_eq!(evicted(&mut looked_at(limited(1)), &[claim, dir("work", 0, 0)], disk), None);
     }
+    // Nor anything that counts: who prints a line is not evicted for what a claim holds.
+    let shorter = Disk { free_bytes: MIB - 8192, ..ROOM };
+    for disk in [shorter, few] {
+        let claim = (Uid(1), What::Claim("data".into()), Use { bytes: 9 * MIB, inodes: 9 });
+        let logs = (Uid(1), What::Logs, Use { bytes: 4096, inodes: 1 });
+        let messages = (Uid(1), What::Messages, Use { bytes: 0, inodes: 1 });
+        assert_eq!(evicted(&mut looked_at(limited(1)), &[claim, logs, messages], disk), None);
+    }
     // File systems that count no inodes.
     let none = Disk { inodes: 0, free_inodes: 0, ..ROOM };
     assert_eq!(evicted(&mut looked_at(limited(1)), &sizes, none), None);
