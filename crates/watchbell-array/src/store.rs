@@ -37,7 +37,7 @@ pub struct Array {
     pub(crate) seen: Arc<AtomicU64>,
     pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) limits: Limits,
-    waits: bool,
+    pub(crate) waits: bool,
 }
 
 #[derive(Clone)]

@@ -36,6 +36,10 @@ pub struct Swept {
 pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Error> {
     // Without its key nothing could be swept, and records would be dropped for nothing.
     array.cipher()?;
+    // Who does not wait reads nothing in vain.
+    if !array.waits {
+        drop(array.lock()?);
+    }
     let mut marked = Marked::default();
     // What changes meanwhile, or cannot be read, is looked at again with the lock held: only that counts.
     // (Leases are among it: without the lock a reader that has just come looks like one that is dead.)

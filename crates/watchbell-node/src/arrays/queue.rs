@@ -53,7 +53,7 @@ struct Queue {
     later: Vec<Later>,
     /// What works have found locked that are not done yet: what would lock it anew comes after them.
     awaited: HashMap<Place, usize>,
-    sweeps: VecDeque<Place>,
+    sweeps: VecDeque<Sweep>,
     is_closed: bool,
 }
 
@@ -64,6 +64,13 @@ type Place = (Arc<str>, Arc<str>);
 struct Later {
     at: Instant,
     turn: Turn,
+}
+
+/// An array that is to be swept.
+struct Sweep {
+    place: Place,
+    /// When it is tried again, and how long it was put off, where somebody else had it locked.
+    again: Option<(Instant, Duration)>,
 }
 
 /// What a thread does next.
@@ -141,9 +148,10 @@ impl Arrays {
             if let Err(error) = rustix::process::setpriority_process(None, SWEEP_NICE) {
                 tracing::debug!("sweeps are as urgent as all else: {error}");
             }
-            while let Some((namespace, name)) = sweeping.next_sweep() {
-                work::sweep(&tools, &namespace, &name);
-                sweeping.is_unlocked(&[(namespace, name)]);
+            while let Some(sweep) = sweeping.next_sweep() {
+                let (namespace, name) = &sweep.place;
+                let done = work::sweep(&tools, namespace, name);
+                sweeping.is_swept(sweep, done);
             }
         })?);
         Ok(Arrays { limits, shared, stores, threads: Mutex::new(threads) })
@@ -219,7 +227,10 @@ impl Shared {
                 queue.at_work.remove(&namespace);
             }
         }
-        if let Some(place) = place {
+        // What comes later about the same store comes after it, also where it is put off.
+        if let Some(place) = place
+            && !matches!(done, work::Done::Busy(..))
+        {
             queue.busy.remove(&place);
         }
         if !is_commit {
@@ -241,9 +252,7 @@ impl Shared {
                 }
                 // Commits have nothing to wait for in each other.
                 if !is_commit {
-                    for place in &awaits {
-                        *queue.awaited.entry(place.clone()).or_default() += 1;
-                    }
+                    awaits.iter().for_each(|place| queue.await_more(place));
                 }
                 queue.put_off(again(AGAIN_BUSY_LAST), work, is_first, awaits);
             }
@@ -252,14 +261,33 @@ impl Shared {
         self.more.notify_all();
     }
 
-    /// Whoever waits for one of these arrays may come.
-    fn is_unlocked(&self, arrays: &[Place]) {
-        self.queue().is_unlocked(arrays);
-        self.more.notify_all();
+    fn next_sweep(&self) -> Option<Sweep> {
+        self.wait(|queue, now| {
+            let is_due = |sweep: &Sweep| sweep.again.is_none_or(|(at, _)| at <= now);
+            let due = queue.sweeps.iter().position(is_due)?;
+            queue.sweeps.remove(due)
+        })
     }
 
-    fn next_sweep(&self) -> Option<Place> {
-        self.wait(|queue, _| queue.sweeps.pop_front())
+    /// After a sweep, which comes after those of other arrays when somebody else has this one locked.
+    fn is_swept(&self, sweep: Sweep, swept: work::Swept) {
+        let Sweep { place, again } = sweep;
+        let mut queue = self.queue();
+        if again.is_some() {
+            queue.await_no_more(&place);
+        }
+        match swept {
+            work::Swept::Yes => queue.is_unlocked(&[place]),
+            work::Swept::Busy => {
+                // One that was asked for meanwhile is this one.
+                queue.sweeps.retain(|sweep| sweep.place != place);
+                queue.await_more(&place);
+                let wait = again.map_or(AGAIN_FIRST, |(_, waited)| (waited * 2).min(AGAIN_BUSY_LAST));
+                queue.sweeps.push_back(Sweep { place, again: Some((Instant::now() + wait, wait)) });
+            }
+        }
+        drop(queue);
+        self.more.notify_all();
     }
 
     /// `None`: it is over. What waits then is asked for again by the next server.
@@ -274,7 +302,9 @@ impl Shared {
                 return Some(found);
             }
             // What is due already waits for room, of which it is told.
-            let due = queue.later.iter().map(|later| later.at).filter(|at| *at > now).min();
+            let later = queue.later.iter().map(|later| later.at);
+            let sweeps = queue.sweeps.iter().filter_map(|sweep| sweep.again).map(|(at, _)| at);
+            let due = later.chain(sweeps).filter(|at| *at > now).min();
             queue = match due {
                 None => self.more.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(at) => {
@@ -296,6 +326,10 @@ impl Queue {
         self.later.push(Later { at: Instant::now() + wait, turn });
     }
 
+    fn await_more(&mut self, place: &Place) {
+        *self.awaited.entry(place.clone()).or_default() += 1;
+    }
+
     fn await_no_more(&mut self, place: &Place) {
         if let Some(works) = self.awaited.get_mut(place) {
             *works -= 1;
@@ -310,6 +344,13 @@ impl Queue {
         for later in &mut self.later {
             if later.turn.awaits.iter().any(|place| arrays.contains(place)) {
                 later.at = now;
+            }
+        }
+        for Sweep { place, again } in &mut self.sweeps {
+            if let Some((at, _)) = again
+                && arrays.contains(place)
+            {
+                *at = now;
             }
         }
     }
@@ -406,8 +447,8 @@ impl Tools {
     pub(super) fn sweep_later(&self, namespace: &Arc<str>, name: &Arc<str>) {
         let place = (namespace.clone(), name.clone());
         let mut queue = self.shared.queue();
-        if !queue.sweeps.contains(&place) {
-            queue.sweeps.push_back(place);
+        if !queue.sweeps.iter().any(|sweep| sweep.place == place) {
+            queue.sweeps.push_back(Sweep { place, again: None });
         }
         drop(queue);
         self.shared.more.notify_all();

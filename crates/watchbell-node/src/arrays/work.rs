@@ -96,7 +96,13 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
             tools.teller.tell(&namespace, &name, error);
         }
         Work::RollBack { namespace, name, to, user, unsigned_ok } => {
-            let result = roll_back(tools, &namespace, &name, &to, &user, unsigned_ok);
+            let result = match roll_back(tools, &namespace, &name, &to, &user, unsigned_ok) {
+                Err(Trouble::Busy { array, .. }) => {
+                    return Done::Busy(Work::RollBack { namespace, name, to, user, unsigned_ok }, array);
+                }
+                Err(Trouble::Passing(why) | Trouble::Lasting(why)) => Err(why),
+                Ok(rolled) => Ok(rolled),
+            };
             (tools.report)(Report::ArrayRolledBack { namespace, name, to, result });
         }
         Work::Rest { namespace, run } => tools.drafts.rest(&namespace, run),
@@ -684,11 +690,10 @@ fn roll_back(
     to: &str,
     user: &str,
     unsigned_ok: bool,
-) -> Result<RolledBack, String> {
-    let failed = |error: Error| error.to_string();
-    let array = tools.open(namespace, name).map_err(failed)?;
-    let target = array.resolve(to).map_err(failed)?;
-    let before = array.head().and_then(|head| head.ok_or(Error::NoSnapshot)).map_err(failed)?;
+) -> Result<RolledBack, Trouble> {
+    let array = tools.open(namespace, name).map_err(passing)?.without_waiting();
+    let target = array.resolve(to).map_err(passing)?;
+    let before = array.head().and_then(|head| head.ok_or(Error::NoSnapshot)).map_err(passing)?;
     // The signature would say that this server stands for a content that it never saw.
     if let Some(key) = &tools.head_key
         && !(unsigned_ok && to.parse() == Ok(target))
@@ -699,10 +704,10 @@ fn roll_back(
             HeadSignature::Other(problem) => Some(problem),
         };
         if let Some(problem) = problem {
-            return Err(format!(
+            return Err(Trouble::Lasting(format!(
                 "snapshot {target} was not signed by this server: {problem}; when it is what you mean, name its whole digest \
                  and say unsignedOk: true"
-            ));
+            )));
         }
     }
     let now = Timestamp::now();
@@ -713,7 +718,7 @@ fn roll_back(
         ..Run::default()
     };
     let made =
-        array.rollback(target, &by, &format!("rolled back to {}", target.short()), now).map_err(failed)?;
+        array.rollback(target, &by, &format!("rolled back to {}", target.short()), now).map_err(passing)?;
     let (before, after) = match made {
         Some(made) => (made.snapshot.parent.unwrap_or(before), made.digest),
         None => (before, before),
@@ -721,8 +726,15 @@ fn roll_back(
     Ok(RolledBack { before: before.to_string().into(), after: after.to_string().into() })
 }
 
+/// Whether an array was swept, or it was tried in vain.
+pub(super) enum Swept {
+    Yes,
+    /// Somebody else has it locked: it is to be tried again.
+    Busy,
+}
+
 /// Removes what no snapshot that is kept needs.
-pub(super) fn sweep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>) {
+pub(super) fn sweep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>) -> Swept {
     let retention = {
         let all = tools.retention.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&(namespace.clone(), name.clone())).copied().flatten()
@@ -732,8 +744,12 @@ pub(super) fn sweep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>) {
         daily: keep_daily,
         weekly: keep_weekly,
     });
-    let swept =
-        tools.open(namespace, name).and_then(|array| watchbell_array::sweep(&array, retention.as_ref()));
+    // Other arrays are swept while somebody has this one locked.
+    let opened = tools.open(namespace, name).map(Array::without_waiting);
+    let swept = opened.and_then(|array| watchbell_array::sweep(&array, retention.as_ref()));
+    if let Err(Error::Busy(_)) = swept {
+        return Swept::Busy;
+    }
     // What cannot be read stops every sweep: nothing is freed until somebody looks.
     let problem = swept.as_ref().err().filter(|error| !matches!(error, Error::NoArray(_)));
     tools.teller.swept(namespace, name, problem.map(|error| format!("it is not swept: {error}")));
@@ -742,4 +758,5 @@ pub(super) fn sweep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>) {
         Err(Error::NoArray(_)) => {}
         Err(error) => tracing::warn!(%namespace, %name, "cannot sweep an array: {error}"),
     }
+    Swept::Yes
 }

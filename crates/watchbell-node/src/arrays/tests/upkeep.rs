@@ -89,6 +89,37 @@ impl Stand {
         self.arrays.ask(Work::Prepare(id, Wanted { namespace, run, uses, image: "".into(), own: None }));
     }
 
+    /// An index that wrote nothing.
+    fn ask_to_commit(&self, pod: Uid, run: Arc<ArrayRun>) {
+        let upper = self.dir.path().join("upper");
+        fs::create_dir(&upper).unwrap();
+        self.uppers.lock().unwrap().insert((pod, 0), upper);
+        self.arrays.ask(Work::Commit(Upper {
+            pod,
+            namespace: "ns".into(),
+            run,
+            uses: read(WRITE),
+            index: 0,
+            attempt: 0,
+            image: "".into(),
+            first_volume: 0,
+            bounds: vec![1 << 20],
+        }));
+    }
+
+    /// By another retention, which is swept for from the second on.
+    fn keep_last(&self, name: &str, last: u32) {
+        let retention = Some(ArrayRetention { keep_last: last, keep_daily: 0, keep_weekly: 0 });
+        let spec = Arc::new(DataArraySpec { retention, ..DataArraySpec::default() });
+        self.arrays.ask(Work::Keep {
+            namespace: "ns".into(),
+            name: name.into(),
+            spec,
+            head_number: 0,
+            make: true,
+        });
+    }
+
     /// Something waits for an array that is locked.
     fn until_awaited(&self) {
         let until = std::time::Instant::now() + PATIENCE;
@@ -131,20 +162,7 @@ fn commits_come_after_what_waits_for_the_array() {
     lock.lock_shared().unwrap();
     stand.ask_to_prepare(8, "ns", second, WRITE);
     stand.until_awaited();
-    let upper = stand.dir.path().join("upper");
-    fs::create_dir(&upper).unwrap();
-    stand.uppers.lock().unwrap().insert((Uid(100), 0), upper);
-    stand.arrays.ask(Work::Commit(Upper {
-        pod: Uid(100),
-        namespace: "ns".into(),
-        run: first,
-        uses: read(WRITE),
-        index: 0,
-        attempt: 0,
-        image: "".into(),
-        first_volume: 0,
-        bounds: vec![1 << 20],
-    }));
+    stand.ask_to_commit(Uid(100), first);
     // Other arrays are worked on.
     assert!(stand.prepare(&reader(20), r#"{"name": "none", "mount": "/data"}"#).is_err());
     lock.unlock().unwrap();
@@ -171,23 +189,70 @@ fn commits_to_an_array_that_is_free_wait_for_nobody() {
     assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Prepared(8, Ok(_))));
 }
 
+/// Commits that overlap would keep a sweep from its array for ever, and with it those of all others.
+#[test]
+fn a_sweep_waits_for_no_array_and_commits_come_after_it() {
+    let stand = Stand::new();
+    stand.import("other", 4);
+    let run = writer(1, 1);
+    stand.prepare(&run, WRITE).unwrap();
+    for name in ["obs", "other"] {
+        stand.keep_last(name, 5);
+    }
+    stand.rest(Uid(9));
+    // Drafts that were never finished, which a sweep removes.
+    let left = |name: &str| stand.dir_of(name).join("drafts/left");
+    for name in ["obs", "other"] {
+        fs::create_dir(left(name)).unwrap();
+    }
+    let lock = fs::File::open(stand.dir_of("obs").join("lock")).unwrap();
+    lock.lock_shared().unwrap();
+    stand.keep_last("obs", 4);
+    stand.until_awaited();
+    stand.keep_last("other", 4);
+    let until = std::time::Instant::now() + PATIENCE;
+    while left("other").exists() {
+        assert!(std::time::Instant::now() < until, "it is not swept");
+        std::thread::yield_now();
+    }
+    stand.ask_to_commit(Uid(100), run);
+    // A rollback holds no thread, and what comes later about the same store comes after it.
+    let head = stand.array("obs").head().unwrap().unwrap();
+    stand.arrays.ask(Work::RollBack {
+        namespace: "ns".into(),
+        name: "obs".into(),
+        to: head.to_string().into(),
+        user: "ann".into(),
+        unsigned_ok: true,
+    });
+    let removed = Work::Remove { namespace: "ns".into(), name: "obs".into(), runs: Arc::default() };
+    stand.arrays.ask(removed);
+    assert!(stand.prepare(&reader(20), r#"{"name": "none", "mount": "/data"}"#).is_err());
+    assert!(left("obs").exists());
+    lock.unlock().unwrap();
+    assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Committed(Uid(100), Ok(_))));
+    assert!(!left("obs").exists());
+    let mut is_rolled_back = false;
+    loop {
+        match stand.reports.recv_timeout(PATIENCE).unwrap() {
+            Report::ArrayRolledBack { result, .. } => {
+                result.unwrap();
+                is_rolled_back = true;
+            }
+            Report::Array { error: Some(error), .. } if error.contains("still needs the array") => break,
+            _ => {}
+        }
+    }
+    assert!(is_rolled_back);
+}
+
 #[test]
 fn a_store_that_cannot_be_swept_is_told_until_it_can() {
     let stand = Stand::new();
     let array = stand.array("obs");
     let lease = array.dir().join("leases/run-broken");
     fs::write(&lease, "{").unwrap();
-    let keep = |last| {
-        let retention = Some(ArrayRetention { keep_last: last, keep_daily: 0, keep_weekly: 0 });
-        let spec = Arc::new(DataArraySpec { retention, ..DataArraySpec::default() });
-        stand.arrays.ask(Work::Keep {
-            namespace: "ns".into(),
-            name: "obs".into(),
-            spec,
-            head_number: 0,
-            make: true,
-        });
-    };
+    let keep = |last| stand.keep_last("obs", last);
     let told_of_sweep = |is_wanted: &dyn Fn(&Option<String>) -> bool| {
         while !is_wanted(&stand.told().1) {}
     };
