@@ -153,6 +153,7 @@ fn a_kubeconfig_that_is_named_and_missing_is_not_replaced_by_another() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "what is not tested is told")]
 fn no_store_is_made_where_nobody_named_one() {
     if Path::new("/var/lib/watchbell").exists() {
         eprintln!("NOT TESTED: this machine has a data directory");
