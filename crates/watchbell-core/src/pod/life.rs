@@ -214,6 +214,11 @@ impl Life {
         let is_alive = inits.iter().chain(mains.iter()).any(Container::is_alive);
         if self.ending.is_none() && !is_over && !is_alive {
             inits.iter_mut().for_each(Container::start_over);
+            // Who waits for its image or the like is begun in its turn, not when that comes.
+            if self.inits > 0 {
+                let waiting = self.containers.iter_mut().filter(|c| c.state == State::Preparing);
+                waiting.for_each(|c| c.state = State::Idle);
+            }
         }
     }
 

@@ -525,6 +525,28 @@ fn init_containers_run_again_when_what_they_made_is_lost() {
             ("pod is lost", "create i; Pending"),
         ],
     );
+    // The one that waits for its image or the like is not begun before them when that comes.
+    let mut play = Play::new("OnFailure init:i sidecar:s main:m");
+    for (event, expect) in [
+        ("begin", "create i; Pending"),
+        ("i runs", "; Pending"),
+        ("i exits 0", "create s; Pending"),
+        ("s runs", "create m; Pending"),
+        ("pod is lost", "create i; Pending"),
+    ] {
+        play.event(event);
+        assert_eq!(play.step(), expect, "after {event:?}");
+    }
+    assert_eq!(play.life.containers[2].state, State::Idle);
+    for (event, expect) in [
+        ("i runs", "; Pending"),
+        ("i exits 0", "create s; Pending"),
+        ("s runs", "create m; Pending"),
+        ("m runs", "; Running"),
+    ] {
+        play.event(event);
+        assert_eq!(play.step(), expect, "after {event:?}");
+    }
     for script in [
         // Nothing of it goes on.
         &[("m runs", "; Running"), ("pod is lost", "; Failed")][..],
