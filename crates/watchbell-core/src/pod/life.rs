@@ -192,6 +192,9 @@ impl Life {
         };
         if is_lost {
             life.environment_lost(spec);
+        } else if known[inits..].iter().zip(&life.containers[inits..]).any(is_begun) {
+            // Each sidecar ran before; one that cannot be begun again holds up nobody.
+            life.containers[..inits].iter_mut().for_each(|init| init.has_run = true);
         }
         life
     }
@@ -519,6 +522,12 @@ fn take_over(
 /// Whether the journal knows of a run.
 fn has_begun(known: &ContainerStatus) -> bool {
     known.last_terminated.is_some() || !matches!(known.state, ContainerState::Waiting { .. })
+}
+
+/// Whether it runs, or did when the journal heard of it last.
+fn is_begun((known, container): (&Option<ContainerStatus>, &Container)) -> bool {
+    let ran = |known: &ContainerStatus| matches!(known.state, ContainerState::Running { .. });
+    container.is_alive() || known.as_ref().is_some_and(ran)
 }
 
 /// Whether its newest run was lost with the pod's environment, and the journal does not say so yet.

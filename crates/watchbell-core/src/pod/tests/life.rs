@@ -613,6 +613,46 @@ fn init_containers_run_again_after_a_restart_of_the_machine() {
     assert_eq!(check(again(), rows(State::Ended(done.clone())), &[create_main]), 1);
 }
 
+/// A server came back while the main container ran and the sidecar waited for its image, to be restarted.
+#[test]
+fn a_sidecar_that_cannot_be_restarted_holds_up_nobody_after_a_restart_of_the_server_either() {
+    let failed = Terminated {
+        exit_code: 1,
+        signal: None,
+        reason: TerminatedReason::Error,
+        message: None,
+        started_at: Some(WALL),
+        finished_at: WALL,
+    };
+    let spec = pod("OnFailure sidecar:s main:m");
+    let sidecar = ContainerStatus {
+        last_terminated: Some(Box::new(failed.clone())),
+        restart_count: 1,
+        ..ContainerStatus::waiting("ErrImagePull")
+    };
+    let main = ContainerStatus {
+        state: ContainerState::Running { started_at: WALL },
+        ..ContainerStatus::waiting("PodInitializing")
+    };
+    let status = PodStatus {
+        phase: Phase::Running,
+        init_containers: vec![sidecar],
+        containers: vec![main],
+        ..PodStatus::default()
+    };
+    // It runs on, or ended while the server was away.
+    for main in [State::Running { started_at: WALL }, State::Ended(failed.clone())] {
+        let found = [Some((0, State::Ended(failed.clone()))), Some((0, main))];
+        let now = Duration::from_secs(5);
+        let mut life = Life::new(&spec, &status, |i| found[i].clone(), WALL, now);
+        let mut actions = life.step(&spec, now).actions;
+        life.blocked(0, "ErrImagePull", "no registry".into(), now + Duration::from_secs(300));
+        life.ended(1, failed.clone(), now);
+        actions.extend(life.step(&spec, now).actions);
+        assert_eq!(actions, [Action::Create { container: 0 }, Action::Create { container: 1 }], "{found:?}");
+    }
+}
+
 #[test]
 fn a_deadline_that_is_changed_counts_from_the_beginning() {
     let begin = [("begin", "create m; Pending; wake 60"), ("m runs", "; Running; wake 60")];
