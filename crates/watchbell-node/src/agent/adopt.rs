@@ -1,6 +1,7 @@
 //! Taking pods up, and over from before a restart.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use watchbell_api::Uid;
 use watchbell_api::node::Assignment;
@@ -89,19 +90,25 @@ impl Agent {
         let ids: Vec<_> = status.init_containers.iter().chain(&status.containers).map(known).collect();
         for (ordinal, image_id) in ids.into_iter().enumerate().take(pod.plan.containers.len()) {
             let name = &spec::container_at(&pod.assignment.spec, ordinal).image;
-            let written = remembered.iter().rev().find(|image| image.name == *name);
-            if let Some(written) = written {
+            let of_name = remembered.iter().rev().find(|image| image.name == *name);
+            // Its name may have been changed since: that counts from the next restart on.
+            let of_run = image_id.as_deref().and_then(|id| {
+                let mut of_id = remembered.iter().rev().filter(|image| image.image_id == id);
+                of_name.filter(|image| image.image_id == id).or_else(|| of_id.next())
+            });
+            if let Some(written) = of_run.or(of_name) {
                 pod.stop_signals[ordinal] = written.stop_signal;
             }
-            let Some(image_id) = image_id.or_else(|| Some(written?.image_id.as_str().into())) else {
-                continue;
-            };
+            let named = of_name.map(|image| Arc::<str>::from(image.image_id.as_str()));
+            let was_renamed = of_run.is_some_and(|image| image.name != *name);
+            let pinned = if was_renamed { named.clone() } else { image_id.clone().or_else(|| named.clone()) };
+            if let (Some(pinned), Some(run)) = (pinned, self.runs.get(pod.run())) {
+                let place = run.image(name, pod.plan.containers[ordinal].pull_policy);
+                run.images[place].pinned.get_or_insert(pinned);
+            }
+            let Some(image_id) = image_id.or(named) else { continue };
             if pod.handed.iter().any(|id| usize::from(id.container) == ordinal) {
                 pod.life.containers[ordinal].image_id.get_or_insert_with(|| image_id.clone());
-            }
-            if let Some(run) = self.runs.get(pod.run()) {
-                let place = run.image(name, pod.plan.containers[ordinal].pull_policy);
-                run.images[place].pinned.get_or_insert_with(|| image_id.clone());
             }
             if pod.is_alive(ordinal)
                 && let Some(digest) = image_id.rsplit_once('@').and_then(|(_, d)| Digest::parse(d).ok())
@@ -114,7 +121,9 @@ impl Agent {
 
     /// What a server before this one wrote of the run's images; of a pod that is new there is nothing to know.
     fn remembered(&self, pod: &Pod) -> Vec<Remembered> {
-        if pod.handed.is_empty() {
+        let status = &pod.assignment.status;
+        let mut known = status.init_containers.iter().chain(&status.containers);
+        if pod.handed.is_empty() && known.all(|container| container.image_id.is_none()) {
             return Vec::new();
         }
         let path = images_file(&self.site.data_dir, &LogPlace::of(&pod.assignment));

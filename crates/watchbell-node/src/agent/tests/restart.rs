@@ -162,6 +162,31 @@ fn of_a_start_that_the_journal_did_not_hear_of_the_image_is_known() {
     bench.expect(&["signal 2 1/0/0"]);
 }
 
+/// Somebody changed the image while the container ran, and the server was restarted before the container was.
+#[test]
+fn a_changed_image_counts_from_the_next_restart_on_whoever_was_restarted_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let tool = image("tool", program());
+    let line = Remembered { name: "tool:1".into(), image_id: tool.image_id.to_string(), stop_signal: 2 };
+    remembered::append(&dir.path().join(format!("run-images/jobs/{JOB}/images")), &line).unwrap();
+    let changed = spec(json!({
+        "restartPolicy": "OnFailure", "containers": [{"name": "main", "image": "other:1"}],
+    }));
+    let mut bench = Bench::with_data(dir.path(), vec![running(id(1, 0, 0))]);
+    bench.begin(known(1, &changed, RUNNING, 0));
+    bench.expect(&[]);
+    assert!(bench.in_use.removing(|keep| keep(&tool.digest)).unwrap(), "what runs is held");
+    assert_eq!(bench.agent.pods[&Uid(1)].stop_signals, [2]);
+    bench.exits(id(1, 0, 0), 1);
+    let effects = bench.effects();
+    assert!(effects.contains(&"fetch other:1 IfNotPresent".to_owned()), "{effects:?}");
+    // The machine was off.
+    let mut bench = Bench::with_data(dir.path(), Vec::new());
+    bench.begin(known(1, &changed, RUNNING, 0));
+    let effects = bench.effects();
+    assert!(effects.contains(&"fetch other:1 IfNotPresent".to_owned()), "{effects:?}");
+}
+
 #[test]
 fn after_a_lost_connection_the_table_is_the_truth() {
     let mut bench = Bench::new();
