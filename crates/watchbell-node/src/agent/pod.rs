@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use watchbell_api::Uid;
 use watchbell_api::node::{Assignment, Report};
-use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus, Terminated};
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus, Terminated};
 use watchbell_core::pod::{BLOCKED, Life, State};
 use watchbell_sandbox::{ContainerId, PodEnvironment, TableEntry};
 
@@ -156,8 +156,8 @@ impl Pod {
     }
 }
 
-/// Whether the server should hear of it. That a pending pod has been taken up and found its image is not worth a write: it
-/// comes with what follows.
+/// Whether the server should hear of it. That a pending pod has been taken up and found its image, or tries again what it could
+/// not do before, is not worth a write: it comes with what follows.
 pub(super) fn is_news(told: &PodStatus, status: &PodStatus) -> bool {
     if (told.phase, status.phase) != (Phase::Pending, Phase::Pending) {
         return told != status;
@@ -165,7 +165,7 @@ pub(super) fn is_news(told: &PodStatus, status: &PodStatus) -> bool {
     let differ = |a: &[ContainerStatus], b: &[ContainerStatus]| {
         a.len() != b.len()
             || a.iter().zip(b).any(|(a, b)| {
-                a.state != b.state
+                !is_same(&a.state, &b.state)
                     || a.restart_count != b.restart_count
                     || a.last_terminated != b.last_terminated
             })
@@ -173,4 +173,15 @@ pub(super) fn is_news(told: &PodStatus, status: &PodStatus) -> bool {
     differ(&told.containers, &status.containers)
         || differ(&told.init_containers, &status.init_containers)
         || told.reason != status.reason
+}
+
+/// Whether a container of a pending pod is where it was: one that tries again has nothing to say yet.
+fn is_same(told: &ContainerState, state: &ContainerState) -> bool {
+    match (told, state) {
+        (
+            ContainerState::Waiting { reason: before, .. },
+            ContainerState::Waiting { reason, message: None },
+        ) => before == reason,
+        _ => told == state,
+    }
 }
