@@ -255,3 +255,41 @@ fn what_a_lost_spawner_held_is_made_again_from_the_first_container() {
         assert_eq!(started, Vec::from_iter(expect));
     }
 }
+
+/// The main container's image comes while the init container makes anew what was lost.
+#[test]
+fn who_waits_for_an_image_is_not_begun_before_what_was_lost_is_made_again() {
+    let mut bench = Bench::new();
+    let spec = spec(json!({
+        "restartPolicy": "OnFailure",
+        "initContainers": [
+            {"name": "unpack", "image": "tool:1"},
+            {"name": "serve", "image": "tool:1", "restartPolicy": "Always"},
+        ],
+        "containers": [{"name": "main", "image": "other:1"}],
+    }));
+    bench.begin(index(1, &spec));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.expect(&["start 1/0/0"]);
+    bench.runs(id(1, 0, 0));
+    bench.exits(id(1, 0, 0), 0);
+    bench.effects();
+    bench.runs(id(1, 1, 0));
+    assert!(bench.effects().contains(&"fetch other:1 IfNotPresent".to_owned()));
+    bench.tell(Input::Reconnected(vec![
+        TableEntry::Exited(exit(id(1, 0, 0), ExitStatus::Code(0))),
+        TableEntry::Exited(exit(id(1, 1, 0), ExitStatus::Lost)),
+    ]));
+    let starts = |bench: &mut Bench| -> Vec<String> {
+        bench.effects().into_iter().filter(|e| e.starts_with("start")).collect()
+    };
+    assert_eq!(starts(&mut bench), ["start 1/0/1"]);
+    bench.runs(id(1, 0, 1));
+    bench.fetched(&image("other", program()));
+    assert_eq!(starts(&mut bench), [""; 0]);
+    bench.exits(id(1, 0, 1), 0);
+    assert_eq!(starts(&mut bench), ["start 1/1/1"]);
+    bench.runs(id(1, 1, 1));
+    assert_eq!(starts(&mut bench), ["start 1/2/0"]);
+}
