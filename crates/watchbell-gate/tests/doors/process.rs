@@ -26,7 +26,8 @@ pub(crate) fn the_gate_has_no_privileges() -> Outcome {
     }
     assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), (vec!["1".into()], vec!["2".into()]));
     // Once an end is told, its sockets are closed: none goes while they are listed.
-    (stage.decided()?, stage.ended()?);
+    stage.decided()?;
+    stage.ended()?;
     assert_eq!(fs::read_dir(format!("/proc/{pid}/root/"))?.count(), 0, "no file");
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
     assert_eq!(mounts.lines().count(), 1, "{mounts}");
