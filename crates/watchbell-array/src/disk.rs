@@ -158,13 +158,11 @@ impl Disk {
         let renamed = if is_renamed { path.to_owned() } else { path.with_file_name(removed) };
         if !is_renamed {
             self.before(|| Step::Remove(renamed.clone()))?;
-            if renamed.exists() {
-                fs::remove_dir_all(&renamed).map_err(Error::io("remove", &renamed))?;
-            }
+            remove_all(&renamed)?;
             self.rename(path, &renamed)?;
         }
         self.before(|| Step::Remove(path.to_owned()))?;
-        fs::remove_dir_all(&renamed).map_err(Error::io("remove", &renamed))
+        remove_all(&renamed)
     }
 
     /// Replaces a small file: the content first, then its name, both on the disk when this returns.
@@ -176,6 +174,17 @@ impl Disk {
         self.rename(&next, path)?;
         self.sync_dir(path.parent().unwrap_or(Path::new("/")))
     }
+}
+
+/// Removes a directory, which a sweep that found it may be removing too.
+fn remove_all(dir: &Path) -> Result<(), Error> {
+    while dir.exists() {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => return removed.map_err(Error::io("remove", dir)),
+        }
+    }
+    Ok(())
 }
 
 /// How the name of a directory begins that is being removed. No array's and no draft's name begins with a dot.

@@ -20,7 +20,13 @@ fn start(store: &Store, data: &Path, file: &Path) -> Runner {
         version: "1.2.3".into(),
         ..Options::default()
     };
-    let target = Target::open_all(data, &options).unwrap().remove(0);
+    // A child that another test starts has the lock too, from its fork until its exec.
+    let target = loop {
+        match Target::open_all(data, &options) {
+            Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
+            opened => break opened.unwrap().remove(0),
+        }
+    };
     crate::prepare(target, store.audit_reader().unwrap()).unwrap()
 }
 
