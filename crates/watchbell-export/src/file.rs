@@ -353,4 +353,4 @@ fn place_in(line: &[u8]) -> Option<(EpochId, u64)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

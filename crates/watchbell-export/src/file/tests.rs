@@ -23,14 +23,18 @@ fn options(path: &Path) -> FileOptions {
     }
 }
 
-/// A child that another test starts has the lock too, from its fork until its exec.
-fn open(path: &Path) -> LineFile {
+/// Opens a file that was let go of: a child that another test starts has its lock too, from its fork until its exec.
+pub(crate) fn once_unlocked<T, E: std::error::Error>(open: impl Fn() -> Result<T, E>) -> T {
     loop {
-        match LineFile::open(&options(path)) {
-            Err(error) if error.contains("another process") => std::thread::yield_now(),
+        match open() {
+            Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
             opened => return opened.unwrap(),
         }
     }
+}
+
+fn open(path: &Path) -> LineFile {
+    once_unlocked(|| LineFile::open(&options(path)).map_err(std::io::Error::other))
 }
 
 fn write(file: &mut LineFile, indexes: std::ops::Range<u64>) {

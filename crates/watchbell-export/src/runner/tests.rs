@@ -5,11 +5,21 @@ use watchbell_audit::export::rotation;
 use watchbell_store::{AuditEntry, Batch, Store};
 
 use super::*;
+use crate::file::tests::once_unlocked;
 use crate::options::{FileOptions, Options};
 
 fn append(store: &mut Store, count: usize) {
     let entry = AuditEntry { at_unix_nanos: 0, body: b"{}".to_vec() };
     store.commit(&Batch { audit: vec![entry; count], ..Batch::default() }).unwrap();
+}
+
+/// A journal of which three entries are exported and durable, and its export.
+fn three_exported(data: &Path, file: &Path) -> (Store, Runner) {
+    let mut store = Store::open(data).unwrap().0;
+    append(&mut store, 3);
+    let mut runner = start(&store, data, file);
+    runner.catch_up();
+    (store, runner)
 }
 
 /// An export to a file, as the next start would go on with it.
@@ -20,13 +30,7 @@ fn start(store: &Store, data: &Path, file: &Path) -> Runner {
         version: "1.2.3".into(),
         ..Options::default()
     };
-    // A child that another test starts has the lock too, from its fork until its exec.
-    let target = loop {
-        match Target::open_all(data, &options) {
-            Err(error) if error.to_string().contains("another process") => std::thread::yield_now(),
-            opened => break opened.unwrap().remove(0),
-        }
-    };
+    let target = once_unlocked(|| Target::open_all(data, &options)).remove(0);
     crate::prepare(target, store.audit_reader().unwrap()).unwrap()
 }
 
@@ -66,10 +70,7 @@ fn sequences(file: &Path) -> Vec<u64> {
 fn no_place_is_noted_behind_lines_whose_sync_failed_and_they_are_written_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (data, file) = (dir.path().join("data"), dir.path().join("audit.ndjson"));
-    let mut store = Store::open(&data).unwrap().0;
-    append(&mut store, 3);
-    let mut runner = start(&store, &data, &file);
-    runner.catch_up();
+    let (mut store, mut runner) = three_exported(&data, &file);
     append(&mut store, 4);
     runner.target.file().sync_by(no_disk);
     runner.catch_up();
@@ -95,10 +96,7 @@ fn no_place_is_noted_behind_lines_whose_sync_failed_and_they_are_written_anew() 
 fn an_end_whose_sync_fails_leaves_no_line_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     let (data, file) = (dir.path().join("data"), dir.path().join("audit.ndjson"));
-    let mut store = Store::open(&data).unwrap().0;
-    append(&mut store, 3);
-    let mut runner = start(&store, &data, &file);
-    runner.catch_up();
+    let (mut store, mut runner) = three_exported(&data, &file);
     append(&mut store, 4);
     runner.send();
     assert_eq!(runner.shipper.unnoted(), Some(7));
